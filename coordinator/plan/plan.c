@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The mapping itself; see plan.h for the words. Everything that decides bits (chunks, buckets' chunk borders,
+ * the tree) is derived from the job alone; the topology only says which rank holds which range.
+ */
+#include "coordinator/plan/plan.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/tree.h"
+
+enum { PLAN_CHUNK_MIN = 1024, PLAN_CHUNKS_MAX = 16384, PLAN_REGION_ALIGN = 4096 };
+
+static int64_t plan_round_up(int64_t value, int64_t multiple)
+{
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+/* The smallest power of two that cuts the flat space into at most PLAN_CHUNKS_MAX chunks. */
+static int64_t plan_chunk_elements(int64_t elements)
+{
+    int64_t chunk = PLAN_CHUNK_MIN;
+    while ((elements + chunk - 1) / chunk > PLAN_CHUNKS_MAX)
+        chunk *= 2;
+    return chunk;
+}
+
+static enum muster_status plan_cut_buckets(struct plan *plan, int64_t bucket_mb, struct muster_error *err)
+{
+    int64_t wanted = bucket_mb * (1 << 20) / 4;
+    int64_t size = plan_round_up(wanted, plan->chunk_elements);
+    plan->bucket_count = (int)((plan->flat_count + size - 1) / size);
+    plan->buckets = alloc_zeroed((size_t)plan->bucket_count, sizeof *plan->buckets);
+    if (!plan->buckets)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for %d buckets", plan->bucket_count);
+    int64_t end = plan->flat_count;
+    for (int i = 0; i < plan->bucket_count; i++) {
+        int64_t begin = end > size ? end - size : 0;
+        plan->buckets[i] = (struct plan_range){begin, end};
+        end = begin;
+    }
+    return MUSTER_OK;
+}
+
+static enum muster_status plan_check(const struct job *job, const struct plan_topology *topology,
+                                     struct muster_error *err)
+{
+    if (topology->ranks < 1 || topology->threads < 1)
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "a run needs at least one rank and one thread");
+    if (topology->ranks > job->parallel.logical_workers)
+        return muster_error_set(
+            err, MUSTER_ERR_BAD_INPUT,
+            "%d ranks but parallel.logical_workers is %lld: start at most %lld ranks, or set a larger "
+            "logical_workers that divides the %lld micro-batches of a step",
+            topology->ranks, (long long)job->parallel.logical_workers,
+            (long long)job->parallel.logical_workers,
+            (long long)(job->train.global_batch_size / job->train.micro_batch_size));
+    return MUSTER_OK;
+}
+
+static enum muster_status plan_fill(struct plan *plan, const struct job *job,
+                                    const struct model_config *config, const struct plan_topology *topology,
+                                    struct muster_error *err)
+{
+    enum dtype dtype = job->train.precision == JOB_PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32;
+    enum muster_status status =
+        model_build(config, job->train.micro_batch_size, dtype, job->train.recompute, &plan->graph, err);
+    if (status)
+        return status;
+    plan->ranks = topology->ranks;
+    plan->threads = topology->threads;
+    plan->slots = job->train.global_batch_size / job->train.micro_batch_size;
+    plan->logical_workers = (int)job->parallel.logical_workers;
+    plan->slots_per_worker = (int)(plan->slots / plan->logical_workers);
+    plan->chunk_elements = plan_chunk_elements(plan->graph->param_elements);
+    plan->flat_count = plan_round_up(plan->graph->param_elements, plan->chunk_elements);
+    plan->chunk_count = plan->flat_count / plan->chunk_elements;
+    plan->state_count = job->optimizer.type == JOB_OPTIMIZER_ADAMW ? 2 : 1;
+    plan->step_tokens = job->train.global_batch_size * config->seq_len;
+    plan->step_flops = model_flops_per_sample(plan->graph) * (double)job->train.global_batch_size;
+    plan->block_begin = alloc_zeroed((size_t)plan->ranks + 1, sizeof *plan->block_begin);
+    if (!plan->block_begin)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for %d ranks", plan->ranks);
+    for (int rank = 0; rank <= plan->ranks; rank++)
+        plan->block_begin[rank] = (int)((int64_t)rank * plan->logical_workers / plan->ranks);
+    return plan_cut_buckets(plan, job->parallel.bucket_mb, err);
+}
+
+enum muster_status plan_create(const struct job *job, const struct model_config *config,
+                               const struct plan_topology *topology, struct plan **out,
+                               struct muster_error *err)
+{
+    *out = NULL;
+    enum muster_status status = plan_check(job, topology, err);
+    if (status)
+        return status;
+    struct plan *plan = alloc_zeroed(1, sizeof *plan);
+    struct text json;
+    text_init(&json);
+    if (!plan) {
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the plan");
+        goto out;
+    }
+    status = plan_fill(plan, job, config, topology, err);
+    if (!status)
+        status = plan_write_json(plan, job, &json, err);
+    if (status)
+        goto out;
+    plan->hash = hash_xxh3(json.data, json.length);
+    *out = plan;
+    plan = NULL;
+out:
+    text_release(&json);
+    plan_destroy(plan);
+    return status;
+}
+
+void plan_destroy(struct plan *plan)
+{
+    if (!plan)
+        return;
+    graph_destroy(plan->graph);
+    alloc_free(plan->block_begin);
+    alloc_free(plan->buckets);
+    alloc_free(plan);
+}
+
+struct plan_range plan_owned_range(const struct plan *plan, int bucket, int rank)
+{
+    struct plan_range whole = plan->buckets[bucket];
+    int64_t chunks = (whole.end - whole.begin) / plan->chunk_elements;
+    struct plan_range owned = {
+        whole.begin + chunks * rank / plan->ranks * plan->chunk_elements,
+        whole.begin + chunks * (rank + 1) / plan->ranks * plan->chunk_elements,
+    };
+    return owned;
+}
+
+int64_t plan_owned_count(const struct plan *plan, int rank)
+{
+    int64_t count = 0;
+    for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
+        struct plan_range owned = plan_owned_range(plan, bucket, rank);
+        count += owned.end - owned.begin;
+    }
+    return count;
+}
+
+void plan_slots_of_rank(const struct plan *plan, int rank, int *first, int *last)
+{
+    *first = plan->block_begin[rank] * plan->slots_per_worker;
+    *last = plan->block_begin[rank + 1] * plan->slots_per_worker;
+}
+
+static int plan_nodes_of_rank(const struct plan *plan, int rank)
+{
+    struct tree_node nodes[TREE_BLOCK_NODES_MAX];
+    return tree_block_nodes(plan->logical_workers, plan->block_begin[rank], plan->block_begin[rank + 1],
+                            nodes);
+}
+
+/* Room for the other ranks' nodes of the largest range this rank owns; at least the range itself, which
+ * `fast` receives. */
+static int64_t plan_receive_bytes(const struct plan *plan, int rank)
+{
+    if (plan->ranks == 1)
+        return 0;
+    int64_t largest = 0;
+    for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
+        struct plan_range owned = plan_owned_range(plan, bucket, rank);
+        if (owned.end - owned.begin > largest)
+            largest = owned.end - owned.begin;
+    }
+    int foreign = 0;
+    for (int other = 0; other < plan->ranks; other++)
+        if (other != rank)
+            foreign += plan_nodes_of_rank(plan, other);
+    return foreign * largest * 4;
+}
+
+enum muster_status plan_rank_memory(const struct plan *plan, int rank, struct plan_memory *memory,
+                                    struct muster_error *err)
+{
+    memset(memory, 0, sizeof *memory);
+    struct tree_fold fold = {0};
+    enum muster_status status = tree_fold_init(&fold, plan->logical_workers, plan->block_begin[rank],
+                                               plan->block_begin[rank + 1], err);
+    if (status)
+        return status;
+    const struct graph *graph = plan->graph;
+    int64_t owned_bytes = plan_owned_count(plan, rank) * 4;
+    int64_t bytes[PLAN_REGION_COUNT] = {
+        [PLAN_REGION_PARAMS] = plan->flat_count * (int64_t)dtype_size(graph->compute_dtype),
+        [PLAN_REGION_MASTER] = graph->compute_dtype == DTYPE_F32 ? 0 : owned_bytes,
+        [PLAN_REGION_STATE_FIRST] = owned_bytes,
+        [PLAN_REGION_STATE_SECOND] = plan->state_count > 1 ? owned_bytes : 0,
+        [PLAN_REGION_GRADIENTS] = fold.buffer_count * plan->flat_count * 4,
+        [PLAN_REGION_ACTIVATIONS] = graph->arena_bytes,
+        [PLAN_REGION_INPUTS] = graph->input_bytes,
+        [PLAN_REGION_SCRATCH] = graph_scratch_bytes(graph, plan->threads),
+        [PLAN_REGION_RECEIVE] = plan_receive_bytes(plan, rank),
+    };
+    tree_fold_release(&fold);
+    for (int region = 0; region < PLAN_REGION_COUNT; region++) {
+        memory->region[region].offset = memory->total_bytes;
+        memory->region[region].bytes = bytes[region];
+        memory->total_bytes += plan_round_up(bytes[region], PLAN_REGION_ALIGN);
+    }
+    return MUSTER_OK;
+}
+
+int64_t plan_step_bytes_sent(const struct plan *plan, int rank)
+{
+    int64_t owned = plan_owned_count(plan, rank);
+    int64_t gradients = (plan->flat_count - owned) * 4 * plan_nodes_of_rank(plan, rank);
+    int64_t weights = owned * (int64_t)dtype_size(plan->graph->compute_dtype) * (plan->ranks - 1);
+    return gradients + weights;
+}
+
+const char *plan_region_name(enum plan_region region)
+{
+    static const char *const names[PLAN_REGION_COUNT] = {
+        [PLAN_REGION_PARAMS] = "weights",
+        [PLAN_REGION_MASTER] = "master weights",
+        [PLAN_REGION_STATE_FIRST] = "optimizer, first",
+        [PLAN_REGION_STATE_SECOND] = "optimizer, second",
+        [PLAN_REGION_GRADIENTS] = "gradients",
+        [PLAN_REGION_ACTIVATIONS] = "activations",
+        [PLAN_REGION_INPUTS] = "inputs",
+        [PLAN_REGION_SCRATCH] = "scratch",
+        [PLAN_REGION_RECEIVE] = "receive",
+    };
+    return names[region];
+}
