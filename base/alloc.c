@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static atomic_int_least64_t live_count;
 static atomic_int_least64_t call_count;
@@ -95,4 +96,24 @@ int64_t alloc_call_count(void)
 void alloc_fail_nth(int64_t n)
 {
     atomic_store(&fail_countdown, n);
+}
+
+void *alloc_pages(size_t bytes)
+{
+    if (call_must_fail())
+        return NULL;
+    size_t size = bytes_at_least_one(bytes);
+    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
+        return NULL;
+    madvise(pages, size, MADV_HUGEPAGE); /* a hint: kernels without huge pages refuse it, harmlessly */
+    return block_counted(pages);
+}
+
+void alloc_pages_free(void *pointer, size_t bytes)
+{
+    if (pointer == NULL)
+        return;
+    munmap(pointer, bytes_at_least_one(bytes));
+    atomic_fetch_sub_explicit(&live_count, 1, memory_order_relaxed);
 }

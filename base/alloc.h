@@ -23,6 +23,15 @@ void *alloc_resize(void *pointer, size_t count, size_t size);
 /** `bytes` zeroed bytes aligned to `alignment` (a power of two, at least 16), released with alloc_free. */
 void *alloc_aligned(size_t bytes, size_t alignment);
 
+/**
+ * Large blocks straight from the system: zero pages that are only made real when touched, with huge pages where the machine
+ * offers them. NULL when the address space or the commit limit is short. Counted like every other call.
+ */
+void *alloc_pages(size_t bytes);
+
+/** The same size as was asked for; takes NULL. */
+void alloc_pages_free(void *pointer, size_t bytes);
+
 /** A copy of `text`, or NULL. */
 char *alloc_text(const char *text);
 

@@ -30,28 +30,6 @@ struct rng_key rng_key_make(uint64_t seed, uint64_t a, uint64_t b, uint64_t c)
     return (struct rng_key){{(uint32_t)state, (uint32_t)(state >> 32)}};
 }
 
-/* Two independent standard normal numbers from one block (Box and Muller, 1958), 53 bits of each uniform. */
-static void normal_pair(struct rng_block block, double pair[2])
-{
-    uint64_t w0 = (uint64_t)block.word[1] << 32 | block.word[0];
-    uint64_t w1 = (uint64_t)block.word[3] << 32 | block.word[2];
-    double u0 = (double)((w0 >> 11) + 1) * 0x1p-53; /* in (0, 1]: the logarithm is finite */
-    double u1 = (double)(w1 >> 11) * 0x1p-53;
-    double radius = sqrt(-2.0 * log(u0)), angle = 6.283185307179586476925286766559 * u1;
-    pair[0] = radius * cos(angle);
-    pair[1] = radius * sin(angle);
-}
-
-void rng_normal_fill(struct rng_key key, float mean, float stddev, float *values, uint64_t count)
-{
-    double pair[2] = {0, 0};
-    for (uint64_t i = 0; i < count; i++) {
-        if (i % 2 == 0)
-            normal_pair(rng_philox(key, 0, i / 2), pair);
-        values[i] = (float)((double)mean + (double)stddev * pair[i % 2]);
-    }
-}
-
 void rng_uniform_fill(struct rng_key key, float low, float high, float *values, uint64_t count)
 {
     struct rng_block block = {{0, 0, 0, 0}};

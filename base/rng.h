@@ -51,9 +51,11 @@ static inline float rng_uniform(uint32_t word)
     return (float)(word >> 8) * 0x1p-24f;
 }
 
-/** Fills `values` with normal numbers (Box-Muller in double, element i from counter i/2); same bits
- * everywhere libm agrees. */
-void rng_normal_fill(struct rng_key key, float mean, float stddev, float *values, uint64_t count);
+/**
+ * values[i] = element first + i of an endless sequence of normal numbers (Box-Muller; rng_normal.c): any range can be made
+ * anywhere, with the same bits on every machine.
+ */
+void rng_normal_fill(struct rng_key key, uint64_t first, float mean, float stddev, float *values, uint64_t count);
 
 /** Fills with uniform numbers in [low, high). */
 void rng_uniform_fill(struct rng_key key, float low, float high, float *values, uint64_t count);

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Collectives between ranks, as bytes or fp32. A communicator is a base struct and a table of functions:
+ * `mpi`, `loopback` (one rank), later `nccl`; wrappers (fault, trace) own an inner one. Nothing here decides
+ * an order of floating-point adds except exact_reduce.h; the two `fast` calls hand that to the library
+ * underneath.
+ *
+ * Every call is collective over all ranks, in the same order, from one thread at a time per communicator. A
+ * failed call returns MUSTER_ERR_PEER with the collective's name and number; the job cannot go on after it.
+ */
+#ifndef MUSTER_COMM_COMM_H
+#define MUSTER_COMM_COMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct comm;
+
+struct comm_ops {
+    const char *name;
+    void (*destroy)(struct comm *c);
+    enum muster_status (*barrier)(struct comm *c, struct muster_error *err);
+    /* `bytes` from root to all */
+    enum muster_status (*broadcast)(struct comm *c, void *data, int64_t bytes, int root,
+                                    struct muster_error *err);
+    /* all[counts[0] + … + counts[r-1] …] = rank r's block; my block is already in place (counts in bytes) */
+    enum muster_status (*all_gather)(struct comm *c, void *all, const int64_t *counts_bytes,
+                                     struct muster_error *err);
+    /* to rank r: send[r], send_bytes[r]; from rank r: receive[r], receive_bytes[r]; entries for myself are
+     * ignored */
+    enum muster_status (*exchange)(struct comm *c, const void *const *send, const int64_t *send_bytes,
+                                   void *const *receive, const int64_t *receive_bytes,
+                                   struct muster_error *err);
+    /* fast: mine[0 … counts[rank]) = sum over ranks of data's rank-th block (counts in floats); data may be
+     * destroyed */
+    enum muster_status (*reduce_scatter_f32)(struct comm *c, float *data, const int64_t *counts, float *mine,
+                                             struct muster_error *err);
+    /* fast: data = sum over ranks, in the library's order */
+    enum muster_status (*all_reduce_f32)(struct comm *c, float *data, int64_t count,
+                                         struct muster_error *err);
+    /* Ends every rank of the job with this exit code; does not return where the transport can do that. */
+    void (*abort)(struct comm *c, int exit_code);
+};
+
+struct comm {
+    const struct comm_ops *ops;
+    int rank, size;
+    int node, node_count;       /* which host, in order of first rank; how many */
+    int local_rank, local_size; /* among the ranks of my host */
+    int64_t sequence;           /* number of the collective in progress or last done, for messages */
+    int64_t
+        bytes_sent; /* payload handed to other ranks by exchange and all_gather, counted once per receiver */
+};
+
+/** One rank, no transport. */
+enum muster_status comm_loopback_create(struct comm **out, struct muster_error *err);
+
+/**
+ * The MPI transport on MPI_COMM_WORLD; calls MPI_Init_thread (MULTIPLE wanted, FUNNELED accepted) if needed.
+ * BAD_INPUT when the launcher's environment says more ranks than MPI sees (OMPI_COMM_WORLD_SIZE, PMI_SIZE,
+ * PMIX_… or SLURM_NTASKS with SLURM_STEP_ID): N singletons that would each train alone.
+ */
+enum muster_status comm_mpi_create(struct comm **out, struct muster_error *err);
+
+/** Ends MPI too when the communicator started it. Takes NULL. */
+void comm_destroy(struct comm *c);
+
+enum muster_status comm_barrier(struct comm *c, struct muster_error *err);
+enum muster_status comm_broadcast(struct comm *c, void *data, int64_t bytes, int root,
+                                  struct muster_error *err);
+enum muster_status comm_all_gather(struct comm *c, void *all, const int64_t *counts_bytes,
+                                   struct muster_error *err);
+enum muster_status comm_exchange(struct comm *c, const void *const *send, const int64_t *send_bytes,
+                                 void *const *receive, const int64_t *receive_bytes,
+                                 struct muster_error *err);
+enum muster_status comm_reduce_scatter_f32(struct comm *c, float *data, const int64_t *counts, float *mine,
+                                           struct muster_error *err);
+enum muster_status comm_all_reduce_f32(struct comm *c, float *data, int64_t count, struct muster_error *err);
+void comm_abort(struct comm *c, int exit_code);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the launcher says, apart from MPI so that it can be tested with invented environments and hosts.
+ */
+#include "comm/mpi_launch.h"
+
+#include <stdlib.h>
+
+/* Slurm numbers the batch script, salloc's interactive shell and the like from here up; they are not tasks
+ * of a program. */
+static const long long SLURM_STEP_ID_SPECIAL = 0xfffffff0;
+
+static long long number_of(char *(*lookup)(const char *name), const char *name)
+{
+    const char *text = lookup(name);
+    char *end = NULL;
+    long long value = text ? strtoll(text, &end, 10) : -1;
+    return text && end != text && *end == '\0' && value >= 0 ? value : -1;
+}
+
+int mpi_launch_size(char *(*lookup)(const char *name), const char **variable)
+{
+    static const char *const counts[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE"};
+    for (int i = 0; i < 2; i++) {
+        long long size = number_of(lookup, counts[i]);
+        if (size >= 1) {
+            *variable = counts[i];
+            return (int)size;
+        }
+    }
+    long long step = number_of(lookup, "SLURM_STEP_ID");
+    if (step >= 0 && step < SLURM_STEP_ID_SPECIAL) {
+        *variable = lookup("SLURM_STEP_NUM_TASKS") ? "SLURM_STEP_NUM_TASKS" : "SLURM_NTASKS";
+        long long size = number_of(lookup, *variable);
+        if (size >= 1)
+            return (int)size;
+    }
+    *variable = "";
+    return 1;
+}
+
+void mpi_launch_nodes(struct comm *c, const int *node_first)
+{
+    c->node = c->node_count = c->local_rank = c->local_size = 0;
+    for (int r = 0; r < c->size; r++) {
+        if (node_first[r] == r) {
+            c->node_count++;
+            c->node += r < node_first[c->rank];
+        }
+        if (node_first[r] == node_first[c->rank]) {
+            c->local_size++;
+            c->local_rank += r < c->rank;
+        }
+    }
+}

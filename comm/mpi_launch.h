@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How many ranks the launcher says it started, read from its environment. A wrong launcher (another MPI's
+ * mpirun, srun with the wrong plug-in) starts N processes that each believe to be alone, and N jobs would
+ * train into one run directory; only the environment can tell.
+ */
+#ifndef MUSTER_COMM_MPI_LAUNCH_H
+#define MUSTER_COMM_MPI_LAUNCH_H
+
+#include "comm/comm.h"
+
+/**
+ * The number of ranks this very process was started with, and in `variable` the name of what says so; 1 when
+ * nothing says anything. `lookup` is getenv, or a test's stand-in. The rank variables of mpirun come first: a
+ * process under mpirun inside a Slurm allocation was counted by mpirun. An allocation alone (SLURM_NTASKS in
+ * a batch script or an salloc shell) says nothing: the process must be a task of a numbered step.
+ */
+int mpi_launch_size(char *(*lookup)(const char *name), const char **variable);
+
+/**
+ * Fills c->node, node_count, local_rank and local_size. `node_first[r]` is the lowest rank on the host of
+ * rank r; nodes are numbered in the order of these.
+ */
+void mpi_launch_nodes(struct comm *c, const int *node_first);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A job as a struct: what the YAML file says, with every default filled in. One table of fields
+ * (job_fields.c) drives parsing, ranges, defaults, `muster check`, the resolved job and docs/JOB_FILE.md.
+ */
+#ifndef MUSTER_COORDINATOR_JOB_H
+#define MUSTER_COORDINATOR_JOB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+#include "base/text.h"
+#include "model/model.h"
+
+enum job_device { JOB_DEVICE_AUTO = 0, JOB_DEVICE_CPU, JOB_DEVICE_CUDA };
+enum job_data_format {
+    JOB_DATA_AUTO = 0,
+    JOB_DATA_BYTES,
+    JOB_DATA_U16,
+    JOB_DATA_U32,
+    JOB_DATA_LLMC,
+    JOB_DATA_IDX
+};
+enum job_precision { JOB_PRECISION_FP32 = 0, JOB_PRECISION_BF16 };
+enum job_optimizer { JOB_OPTIMIZER_ADAMW = 0, JOB_OPTIMIZER_SGD };
+enum job_scheduler {
+    JOB_SCHEDULER_CONSTANT = 0,
+    JOB_SCHEDULER_LINEAR,
+    JOB_SCHEDULER_COSINE,
+    JOB_SCHEDULER_WSD
+};
+enum job_reduce { JOB_REDUCE_EXACT = 0, JOB_REDUCE_FAST };
+
+/** One file or glob of a data set; `weight` 0 means "by size". */
+struct job_source {
+    char *path;
+    char *labels; /* idx only; NULL = derived from the image file's name */
+    double weight;
+};
+
+struct job_sources {
+    struct job_source *items;
+    int count;
+};
+
+struct job {
+    char *path; /* the file it came from, for messages */
+    char *name;
+    int64_t seed;
+    char *output_dir;
+    enum job_device device;
+    struct {
+        enum model_type type;
+        int64_t num_layers, hidden_size, num_heads, num_kv_heads, ffn_hidden_size, vocab_size;
+        double dropout, norm_eps, rope_base, init_std;
+        bool tie_embeddings;
+    } model;
+    struct {
+        enum job_data_format format;
+        struct job_sources train, val;
+        int64_t seq_len;
+        bool shuffle;
+        int64_t prefetch; /* slots read ahead */
+    } data;
+    struct {
+        int64_t micro_batch_size, global_batch_size, max_steps;
+        enum job_precision precision;
+        double grad_clip; /* 0 = off */
+        enum recompute recompute;
+    } train;
+    struct {
+        enum job_optimizer type;
+        double lr, beta1, beta2, eps, weight_decay, momentum;
+        bool nesterov;
+    } optimizer;
+    struct {
+        enum job_scheduler type;
+        int64_t warmup_steps, decay_steps; /* decay_steps 0 = until max_steps */
+        double min_lr;
+    } scheduler;
+    struct {
+        int64_t logical_workers; /* resolved: never 0 after job_load */
+        enum job_reduce reduce;
+        int64_t bucket_mb;
+        int64_t threads; /* per rank; 0 = cores / ranks on the host */
+    } parallel;
+    struct {
+        char *dir;             /* resolved: output_dir/checkpoints when not given */
+        int64_t save_interval; /* 0 = only at the end */
+        int64_t keep_last;
+        char *resume; /* "auto", "never" or a checkpoint folder */
+    } checkpoint;
+    struct {
+        int64_t interval, iters; /* interval 0 = never; iters counts micro-batches */
+    } eval;
+    struct {
+        int64_t interval;
+        bool jsonl;
+    } logging;
+};
+
+/** What was wrong with a job: one line each, "file:line:col: key: message", sorted by line. */
+struct job_report {
+    struct text errors; /* newline-terminated lines; empty when the job is good */
+    struct text notes;  /* accepted aliases, derived values */
+    int error_count;
+};
+void job_report_init(struct job_report *report);
+void job_report_release(struct job_report *report);
+
+/**
+ * Reads, checks and resolves a job file: syntax, limits, unknown keys, types, ranges, cross-field rules.
+ * Relative paths stay relative to the current directory. Does not touch data files (job_data_check in
+ * coordinator/data does). \param report  filled in every case; with errors the status is BAD_INPUT and *out
+ * is NULL.
+ */
+enum muster_status job_load(const char *path, struct job_report *report, struct job **out,
+                            struct muster_error *err);
+
+/** As job_load from memory; `path` is used in messages only. */
+enum muster_status job_parse(const char *path, const char *yaml, size_t bytes, struct job_report *report,
+                             struct job **out, struct muster_error *err);
+/** Takes NULL. */
+void job_destroy(struct job *job);
+
+/** The resolved job as YAML with every key written out; parsing it again gives an equal job. */
+enum muster_status job_write_yaml(const struct job *job, struct text *out, struct muster_error *err);
+
+/** The resolved job's keys that shape the result (the table flags them), hashed: equal for jobs that compute
+ * the same. */
+struct hash128 job_hash(const struct job *job);
+
+/** The model's numbers, resolved. input_size is left 0: the data set knows it. */
+struct model_config job_model_config(const struct job *job);
+
+/** The reference page docs/JOB_FILE.md, generated from the table. */
+void job_write_reference(struct text *out);
+
+const char *job_scheduler_name(enum job_scheduler type);
+const char *job_reduce_name(enum job_reduce reduce);
+const char *job_precision_name(enum job_precision precision);
+const char *job_data_format_name(enum job_data_format format);
+
+#endif

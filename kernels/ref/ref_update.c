@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The reference operations on the flat parameter space: the two optimizers, sums and casts. State is rounded
+ * to fp32 where it is stored and the parameter moves by the rounded state, so that a resumed run sees the
+ * numbers that the interrupted one used.
+ */
+#include "kernels/ref/ref_internal.h"
+
+enum muster_status ref_adamw(struct kernels *k, const struct adamw_args *a, struct muster_error *err)
+{
+    (void)k;
+    (void)err;
+    double beta1 = (double)a->beta1, beta2 = (double)a->beta2;
+    for (int64_t i = 0; i < a->count; i++) {
+        double grad = (double)a->grad[i] * (double)a->grad_scale;
+        a->m[i] = (float)(beta1 * (double)a->m[i] + (1.0 - beta1) * grad);
+        a->v[i] = (float)(beta2 * (double)a->v[i] + (1.0 - beta2) * grad * grad);
+        double mean = (double)a->m[i] / (double)a->bias_correction1;
+        double variance = (double)a->v[i] / (double)a->bias_correction2;
+        double param = (double)a->param[i];
+        double move = mean / (sqrt(variance) + (double)a->epsilon) + (double)a->weight_decay * param;
+        a->param[i] = (float)(param - (double)a->lr * move);
+        if (a->param_bf16 != NULL)
+            a->param_bf16[i] = dtype_bf16_from_f32(a->param[i]);
+    }
+    return MUSTER_OK;
+}
+
+enum muster_status ref_sgd(struct kernels *k, const struct sgd_args *a, struct muster_error *err)
+{
+    (void)k;
+    (void)err;
+    double mu = (double)a->mu;
+    for (int64_t i = 0; i < a->count; i++) {
+        double param = (double)a->param[i];
+        double grad = (double)a->grad[i] * (double)a->grad_scale + (double)a->weight_decay * param;
+        a->momentum[i] = (float)(mu * (double)a->momentum[i] + grad);
+        double move = (double)a->momentum[i];
+        if (a->nesterov)
+            move = grad + mu * move;
+        a->param[i] = (float)(param - (double)a->lr * move);
+        if (a->param_bf16 != NULL)
+            a->param_bf16[i] = dtype_bf16_from_f32(a->param[i]);
+    }
+    return MUSTER_OK;
+}
+
+enum muster_status ref_sum_squares(struct kernels *k, const float *x, int64_t count, double *sum,
+                                   struct muster_error *err)
+{
+    (void)k;
+    (void)err;
+    double total = 0.0;
+    for (int64_t i = 0; i < count; i++)
+        total += (double)x[i] * (double)x[i];
+    *sum = total;
+    return MUSTER_OK;
+}
+
+enum muster_status ref_add(struct kernels *k, float *y, const float *x, int64_t count,
+                           struct muster_error *err)
+{
+    (void)k;
+    (void)err;
+    for (int64_t i = 0; i < count; i++)
+        y[i] += x[i];
+    return MUSTER_OK;
+}
+
+enum muster_status ref_cast_bf16(struct kernels *k, uint16_t *y, const float *x, int64_t count,
+                                 struct muster_error *err)
+{
+    (void)k;
+    (void)err;
+    for (int64_t i = 0; i < count; i++)
+        y[i] = dtype_bf16_from_f32(x[i]);
+    return MUSTER_OK;
+}

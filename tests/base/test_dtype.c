@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * bf16 rounding at the places where it goes wrong: ties, the largest number, NaN whose payload is in the low
+ * bits.
+ */
+#include "base/dtype.h"
+
+#include <check.h>
+#include <math.h>
+
+static float from_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+START_TEST(every_type_has_size_and_name)
+{
+    ck_assert_uint_eq(dtype_size(DTYPE_F32), 4);
+    ck_assert_uint_eq(dtype_size(DTYPE_BF16), 2);
+    ck_assert_uint_eq(dtype_size(DTYPE_F16), 2);
+    ck_assert_uint_eq(dtype_size(DTYPE_I32), 4);
+    ck_assert_str_eq(dtype_name(DTYPE_F32), "fp32");
+    ck_assert_str_eq(dtype_name(DTYPE_BF16), "bf16");
+    ck_assert_str_eq(dtype_name(DTYPE_F16), "fp16");
+    ck_assert_str_eq(dtype_name(DTYPE_I32), "int32");
+    ck_assert_uint_eq(dtype_size(DTYPE_COUNT), 0);
+    ck_assert_str_eq(dtype_name(DTYPE_COUNT), "unknown");
+}
+END_TEST
+
+START_TEST(every_bf16_number_survives_the_way_there_and_back)
+{
+    for (uint32_t bits = 0; bits <= 0xffff; bits++) {
+        float value = dtype_f32_from_bf16((uint16_t)bits);
+        uint16_t back = dtype_bf16_from_f32(value);
+        if (isnan(value))
+            ck_assert(isnan(dtype_f32_from_bf16(back)));
+        else
+            ck_assert_uint_eq(back, bits);
+    }
+}
+END_TEST
+
+START_TEST(ties_go_to_the_even_neighbour)
+{
+    ck_assert_uint_eq(dtype_bf16_from_f32(from_bits(0x3f808000u)), 0x3f80);
+    ck_assert_uint_eq(dtype_bf16_from_f32(from_bits(0x3f818000u)), 0x3f82);
+    ck_assert_uint_eq(dtype_bf16_from_f32(from_bits(0x3f808001u)), 0x3f81);
+    ck_assert_uint_eq(dtype_bf16_from_f32(from_bits(0x3f817fffu)), 0x3f81);
+    ck_assert_uint_eq(dtype_bf16_from_f32(from_bits(0xbf818000u)), 0xbf82);
+}
+END_TEST
+
+START_TEST(the_largest_float_becomes_infinity_and_nan_stays_nan)
+{
+    ck_assert_uint_eq(dtype_bf16_from_f32(from_bits(0x7f7fffffu)), 0x7f80);
+    ck_assert_uint_eq(dtype_bf16_from_f32(from_bits(0xff800000u)), 0xff80);
+    ck_assert(isnan(dtype_f32_from_bf16(dtype_bf16_from_f32(from_bits(0x7f800001u)))));
+    ck_assert(isnan(dtype_f32_from_bf16(dtype_bf16_from_f32(from_bits(0xffffffffu)))));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dtype");
+    TCase *cases = tcase_create("dtype");
+    tcase_add_test(cases, every_type_has_size_and_name);
+    tcase_add_test(cases, every_bf16_number_survives_the_way_there_and_back);
+    tcase_add_test(cases, ties_go_to_the_even_neighbour);
+    tcase_add_test(cases, the_largest_float_becomes_infinity_and_nan_stays_nan);
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed_count = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed_count > 0 ? 1 : 0;
+}

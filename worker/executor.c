@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * From graph operations to kernel calls. Each kind has one function that fills the kernel's argument struct
+ * from the operation's slots; what changes from micro-step to micro-step (the gradient buffer, the random
+ * key, the loss scale) is passed in as the step.
+ */
+#include "worker/executor.h"
+
+#include "base/alloc.h"
+
+enum { EXECUTOR_RNG_DROPOUT = 0x64726f70 };
+
+struct executor {
+    const struct graph *graph;
+    struct kernels *kernels;
+    struct executor_memory memory;
+    void **address; /* per tensor; NULL for tensors never used */
+};
+
+typedef enum muster_status (*executor_call)(struct executor *x, const struct graph_op *op,
+                                            const struct executor_step *step, struct muster_error *err);
+
+static void *executor_slot(const struct executor *x, const struct graph_op *op, enum graph_slot slot)
+{
+    int tensor = op->tensor[slot];
+    return tensor == GRAPH_NONE ? NULL : x->address[tensor];
+}
+
+/* The gradient range of the parameter in a slot. */
+static float *executor_gradient(const struct executor *x, const struct graph_op *op, enum graph_slot slot,
+                                const struct executor_step *step)
+{
+    int tensor = op->tensor[slot];
+    if (tensor == GRAPH_NONE || !step->gradients)
+        return NULL;
+    return step->gradients + x->graph->params[x->graph->tensors[tensor].param].offset;
+}
+
+static struct rng_key executor_key(const struct graph_op *op, const struct executor_step *step)
+{
+    uint64_t stream = (uint64_t)EXECUTOR_RNG_DROPOUT << 32 | (uint32_t)op->rng_id;
+    return rng_key_make(step->seed, stream, (uint64_t)step->step, (uint64_t)step->slot);
+}
+
+static struct embedding_args executor_embedding_args(struct executor *x, const struct graph_op *op,
+                                                     const struct executor_step *step)
+{
+    const struct model_config *config = &x->graph->config;
+    return (struct embedding_args){
+        .dtype = x->graph->compute_dtype,
+        .tokens = x->graph->tokens,
+        .sequence = config->seq_len,
+        .width = config->hidden_size,
+        .vocabulary = config->vocab_size,
+        .ids = executor_slot(x, op, SLOT_IDS),
+        .token_table = executor_slot(x, op, SLOT_WEIGHT),
+        .position_table = executor_slot(x, op, SLOT_BIAS),
+        .y = executor_slot(x, op, SLOT_Y),
+        .dy = executor_slot(x, op, SLOT_DY),
+        .dtoken_table = executor_gradient(x, op, SLOT_WEIGHT, step),
+        .dposition_table = executor_gradient(x, op, SLOT_BIAS, step),
+    };
+}
+
+static enum muster_status executor_embedding(struct executor *x, const struct graph_op *op,
+                                             const struct executor_step *step, struct muster_error *err)
+{
+    struct embedding_args args = executor_embedding_args(x, op, step);
+    return op->kind == GRAPH_EMBEDDING ? kernels_embedding_forward(x->kernels, &args, err)
+                                       : kernels_embedding_backward(x->kernels, &args, err);
+}
+
+static enum muster_status executor_linear(struct executor *x, const struct graph_op *op,
+                                          const struct executor_step *step, struct muster_error *err)
+{
+    const struct graph_tensor *weight = &x->graph->tensors[op->tensor[SLOT_WEIGHT]];
+    struct linear_args args = {
+        .dtype = x->graph->compute_dtype,
+        .tokens = x->graph->tokens,
+        .in_width = weight->shape[1],
+        .out_width = weight->shape[0],
+        .x = executor_slot(x, op, SLOT_X),
+        .w = executor_slot(x, op, SLOT_WEIGHT),
+        .bias = executor_slot(x, op, SLOT_BIAS),
+        .activation = op->activation,
+        .pre = executor_slot(x, op, SLOT_PRE),
+        .y = executor_slot(x, op, SLOT_Y),
+        .dy = executor_slot(x, op, SLOT_DY),
+        .dx = executor_slot(x, op, SLOT_DX),
+        .input_pre = executor_slot(x, op, SLOT_INPUT_PRE),
+        .input_activation = op->input_activation,
+        .dw = executor_gradient(x, op, SLOT_WEIGHT, step),
+        .dbias = executor_gradient(x, op, SLOT_BIAS, step),
+    };
+    switch (op->kind) {
+    case GRAPH_LINEAR_BACKWARD_WEIGHT:
+        return kernels_linear_backward_weight(x->kernels, &args, err);
+    case GRAPH_LINEAR_BACKWARD_INPUT:
+        return kernels_linear_backward_input(x->kernels, &args, err);
+    default:
+        return kernels_linear_forward(x->kernels, &args, err);
+    }
+}
+
+static enum muster_status executor_activation(struct executor *x, const struct graph_op *op,
+                                              const struct executor_step *step, struct muster_error *err)
+{
+    (void)step;
+    struct activation_args args = {
+        .dtype = x->graph->compute_dtype,
+        .count = x->graph->tensors[op->tensor[SLOT_PRE]].count,
+        .activation = op->activation,
+        .pre = executor_slot(x, op, SLOT_PRE),
+        .y = executor_slot(x, op, SLOT_Y),
+        .dy = executor_slot(x, op, SLOT_DY),
+        .dx = executor_slot(x, op, SLOT_DX),
+    };
+    return op->kind == GRAPH_ACTIVATION ? kernels_activation_forward(x->kernels, &args, err)
+                                        : kernels_activation_backward(x->kernels, &args, err);
+}
+
+static enum muster_status executor_norm(struct executor *x, const struct graph_op *op,
+                                        const struct executor_step *step, struct muster_error *err)
+{
+    const struct graph_tensor *gain = &x->graph->tensors[op->tensor[SLOT_WEIGHT]];
+    struct norm_args args = {
+        .dtype = x->graph->compute_dtype,
+        .kind = op->tensor[SLOT_MEAN] == GRAPH_NONE ? NORM_RMS : NORM_LAYER,
+        .epsilon = (float)x->graph->config.norm_eps,
+        .tokens = x->graph->tokens,
+        .width = gain->shape[0],
+        .x = executor_slot(x, op, SLOT_X),
+        .delta = executor_slot(x, op, SLOT_DELTA),
+        .residual = executor_slot(x, op, SLOT_RESIDUAL),
+        .gain = executor_slot(x, op, SLOT_WEIGHT),
+        .bias = executor_slot(x, op, SLOT_BIAS),
+        .y = executor_slot(x, op, SLOT_Y),
+        .mean = executor_slot(x, op, SLOT_MEAN),
+        .rstd = executor_slot(x, op, SLOT_RSTD),
+        .dy = executor_slot(x, op, SLOT_DY),
+        .dresidual = executor_slot(x, op, SLOT_DX),
+        .accumulate = op->accumulate,
+        .dgain = executor_gradient(x, op, SLOT_WEIGHT, step),
+        .dbias = executor_gradient(x, op, SLOT_BIAS, step),
+    };
+    return op->kind == GRAPH_NORM ? kernels_norm_forward(x->kernels, &args, err)
+                                  : kernels_norm_backward(x->kernels, &args, err);
+}
+
+static enum muster_status executor_rope(struct executor *x, const struct graph_op *op,
+                                        const struct executor_step *step, struct muster_error *err)
+{
+    (void)step;
+    const struct model_config *config = &x->graph->config;
+    struct rope_args args = {
+        .dtype = x->graph->compute_dtype,
+        .tokens = x->graph->tokens,
+        .sequence = config->seq_len,
+        .heads = config->num_heads,
+        .kv_heads = config->num_kv_heads,
+        .head_width = config->hidden_size / config->num_heads,
+        .base = (float)config->rope_base,
+        .inverse = op->kind == GRAPH_ROPE_BACKWARD,
+        .qkv = executor_slot(x, op, SLOT_X),
+    };
+    return kernels_rope(x->kernels, &args, err);
+}
+
+static enum muster_status executor_attention(struct executor *x, const struct graph_op *op,
+                                             const struct executor_step *step, struct muster_error *err)
+{
+    const struct model_config *config = &x->graph->config;
+    struct attention_args args = {
+        .dtype = x->graph->compute_dtype,
+        .batch = x->graph->micro_batch_size,
+        .sequence = config->seq_len,
+        .heads = config->num_heads,
+        .kv_heads = config->num_kv_heads,
+        .head_width = config->hidden_size / config->num_heads,
+        .qkv = executor_slot(x, op, SLOT_X),
+        .y = executor_slot(x, op, SLOT_Y),
+        .lse = executor_slot(x, op, SLOT_LSE),
+        .dropout = step->gradients ? (float)config->dropout : 0.0f,
+        .key = executor_key(op, step),
+        .dy = executor_slot(x, op, SLOT_DY),
+        .dqkv = executor_slot(x, op, SLOT_DX),
+    };
+    return op->kind == GRAPH_ATTENTION ? kernels_attention_forward(x->kernels, &args, err)
+                                       : kernels_attention_backward(x->kernels, &args, err);
+}
+
+static enum muster_status executor_swiglu(struct executor *x, const struct graph_op *op,
+                                          const struct executor_step *step, struct muster_error *err)
+{
+    (void)step;
+    struct swiglu_args args = {
+        .dtype = x->graph->compute_dtype,
+        .tokens = x->graph->tokens,
+        .width = x->graph->config.ffn_hidden_size,
+        .gate_up = executor_slot(x, op, SLOT_X),
+        .y = executor_slot(x, op, SLOT_Y),
+        .dy = executor_slot(x, op, SLOT_DY),
+        .dgate_up = executor_slot(x, op, SLOT_DX),
+    };
+    return op->kind == GRAPH_SWIGLU ? kernels_swiglu_forward(x->kernels, &args, err)
+                                    : kernels_swiglu_backward(x->kernels, &args, err);
+}
+
+static enum muster_status executor_dropout(struct executor *x, const struct graph_op *op,
+                                           const struct executor_step *step, struct muster_error *err)
+{
+    bool forward = op->kind == GRAPH_DROPOUT;
+    int y = op->tensor[forward ? SLOT_Y : SLOT_DX];
+    struct dropout_args args = {
+        .dtype = x->graph->compute_dtype,
+        .count = x->graph->tensors[y].count,
+        .p = step->gradients ? (float)x->graph->config.dropout : 0.0f,
+        .key = executor_key(op, step),
+        .x = executor_slot(x, op, forward ? SLOT_X : SLOT_DY),
+        .y = x->address[y],
+    };
+    return kernels_dropout(x->kernels, &args, err);
+}
+
+static enum muster_status executor_head_loss(struct executor *x, const struct graph_op *op,
+                                             const struct executor_step *step, struct muster_error *err)
+{
+    const struct graph_tensor *weight = &x->graph->tensors[op->tensor[SLOT_WEIGHT]];
+    struct head_loss_args args = {
+        .dtype = x->graph->compute_dtype,
+        .tokens = x->graph->tokens,
+        .width = weight->shape[1],
+        .vocabulary = weight->shape[0],
+        .chunk_rows = x->graph->chunk_rows,
+        .x = executor_slot(x, op, SLOT_X),
+        .w = executor_slot(x, op, SLOT_WEIGHT),
+        .bias = executor_slot(x, op, SLOT_BIAS),
+        .targets = executor_slot(x, op, SLOT_IDS),
+        .loss = executor_slot(x, op, SLOT_LOSS),
+        .correct = executor_slot(x, op, SLOT_CORRECT),
+        .gradient_scale = step->gradient_scale,
+        .dx = step->gradients ? executor_slot(x, op, SLOT_DX) : NULL,
+        .dw = executor_gradient(x, op, SLOT_WEIGHT, step),
+        .dbias = executor_gradient(x, op, SLOT_BIAS, step),
+        .work = executor_slot(x, op, SLOT_WORK),
+    };
+    return kernels_head_loss(x->kernels, &args, err);
+}
+
+static const executor_call executor_calls[GRAPH_KIND_COUNT] = {
+    [GRAPH_EMBEDDING] = executor_embedding,
+    [GRAPH_LINEAR] = executor_linear,
+    [GRAPH_ACTIVATION] = executor_activation,
+    [GRAPH_NORM] = executor_norm,
+    [GRAPH_ROPE] = executor_rope,
+    [GRAPH_ATTENTION] = executor_attention,
+    [GRAPH_SWIGLU] = executor_swiglu,
+    [GRAPH_DROPOUT] = executor_dropout,
+    [GRAPH_HEAD_LOSS] = executor_head_loss,
+    [GRAPH_EMBEDDING_BACKWARD] = executor_embedding,
+    [GRAPH_LINEAR_BACKWARD_WEIGHT] = executor_linear,
+    [GRAPH_LINEAR_BACKWARD_INPUT] = executor_linear,
+    [GRAPH_ACTIVATION_BACKWARD] = executor_activation,
+    [GRAPH_NORM_BACKWARD] = executor_norm,
+    [GRAPH_ROPE_BACKWARD] = executor_rope,
+    [GRAPH_ATTENTION_BACKWARD] = executor_attention,
+    [GRAPH_SWIGLU_BACKWARD] = executor_swiglu,
+    [GRAPH_DROPOUT_BACKWARD] = executor_dropout,
+};
+
+static void executor_resolve(struct executor *x)
+{
+    const struct graph *graph = x->graph;
+    for (int i = 0; i < graph->tensor_count; i++) {
+        const struct graph_tensor *tensor = &graph->tensors[i];
+        if (tensor->role == GRAPH_ROLE_PARAM) {
+            int64_t offset = graph->params[tensor->param].offset * (int64_t)dtype_size(graph->compute_dtype);
+            x->address[i] = (char *)x->memory.params + offset;
+        } else if (tensor->role == GRAPH_ROLE_INPUT) {
+            x->address[i] = (char *)x->memory.inputs + tensor->offset;
+        } else if (tensor->first_op >= 0) {
+            x->address[i] = (char *)x->memory.activations + tensor->offset;
+        }
+    }
+}
+
+enum muster_status executor_create(const struct graph *graph, struct kernels *kernels,
+                                   const struct executor_memory *memory, struct executor **out,
+                                   struct muster_error *err)
+{
+    *out = NULL;
+    struct executor *x = alloc_zeroed(1, sizeof *x);
+    if (x)
+        x->address = alloc_zeroed((size_t)graph->tensor_count, sizeof *x->address);
+    if (!x || !x->address) {
+        executor_destroy(x);
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the executor");
+    }
+    x->graph = graph;
+    x->kernels = kernels;
+    x->memory = *memory;
+    executor_resolve(x);
+    *out = x;
+    return MUSTER_OK;
+}
+
+void executor_destroy(struct executor *x)
+{
+    if (!x)
+        return;
+    alloc_free(x->address);
+    alloc_free(x);
+}
+
+enum muster_status executor_run(struct executor *x, const struct executor_step *step,
+                                struct muster_error *err)
+{
+    int end = step->gradients ? x->graph->op_count : x->graph->forward_count;
+    for (int i = 0; i < end; i++) {
+        const struct graph_op *op = &x->graph->ops[i];
+        enum muster_status status = executor_calls[op->kind](x, op, step, err);
+        if (status)
+            return status;
+    }
+    return MUSTER_OK;
+}
+
+void *executor_tensor(const struct executor *x, int tensor)
+{
+    return tensor == GRAPH_NONE ? NULL : x->address[tensor];
+}
+
+enum muster_status executor_logits(struct executor *x, int64_t row, void *logits, struct muster_error *err)
+{
+    const struct graph *graph = x->graph;
+    const struct graph_tensor *weight = &graph->tensors[graph->head_weight];
+    int64_t row_bytes = weight->shape[1] * (int64_t)dtype_size(graph->compute_dtype);
+    struct linear_args args = {
+        .dtype = graph->compute_dtype,
+        .tokens = 1,
+        .in_width = weight->shape[1],
+        .out_width = weight->shape[0],
+        .x = (const char *)x->address[graph->head_x] + row * row_bytes,
+        .w = x->address[graph->head_weight],
+        .bias = executor_tensor(x, graph->head_bias),
+        .y = logits,
+    };
+    return kernels_linear_forward(x->kernels, &args, err);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Updates the ranges a rank owns. Weight decay differs from parameter to parameter, so the owned ranges are
+ * cut once into segments of one parameter each; an element's update depends on nothing but its own history,
+ * so the cuts cannot change a bit.
+ */
+#ifndef MUSTER_WORKER_OPTIMIZER_H
+#define MUSTER_WORKER_OPTIMIZER_H
+
+#include "worker/rank_state.h"
+
+struct optimizer;
+
+enum muster_status optimizer_create(const struct rank_state *state, struct optimizer **out,
+                                    struct muster_error *err);
+/** Takes NULL. */
+void optimizer_destroy(struct optimizer *optimizer);
+
+/**
+ * Updates the owned range of one bucket.
+ * \param gradient   reduced gradient of the owned range, its first element first
+ * \param step       steps already done before this one
+ * \param grad_scale clipping coefficient
+ */
+enum muster_status optimizer_update_bucket(struct optimizer *optimizer, int bucket, const float *gradient,
+                                           int64_t step, double lr, float grad_scale,
+                                           struct muster_error *err);
+
+#endif

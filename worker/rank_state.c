@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One mapping, cut by the plan's regions. With fp32 compute the weights themselves are the master copy and a
+ * piece points into them; with bf16 a piece points into the compact master region.
+ */
+#include "worker/rank_state.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "base/tree.h"
+
+enum { RANK_STATE_RNG_INIT = 0x696e6974 };
+
+static void *rank_state_region(const struct rank_state *state, enum plan_region region)
+{
+    return state->memory.region[region].bytes ? state->block + state->memory.region[region].offset : NULL;
+}
+
+static bool rank_state_has_master(const struct rank_state *state)
+{
+    return state->plan->graph->compute_dtype != DTYPE_F32;
+}
+
+static void rank_state_cut_pieces(struct rank_state *state)
+{
+    const struct plan *plan = state->plan;
+    float *master = rank_state_region(state, PLAN_REGION_MASTER);
+    float *first = rank_state_region(state, PLAN_REGION_STATE_FIRST);
+    float *second = rank_state_region(state, PLAN_REGION_STATE_SECOND);
+    int64_t at = 0;
+    for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
+        struct plan_range owned = plan_owned_range(plan, bucket, state->rank);
+        struct ckpt_piece *piece = &state->pieces[bucket];
+        piece->begin = owned.begin;
+        piece->end = owned.end;
+        piece->data[0] = rank_state_has_master(state) ? master + at : (float *)state->params + owned.begin;
+        piece->data[1] = first + at;
+        piece->data[2] = second ? second + at : NULL;
+        at += owned.end - owned.begin;
+    }
+}
+
+static void rank_state_describe(struct rank_state *state)
+{
+    const struct plan *plan = state->plan;
+    const struct graph *graph = plan->graph;
+    for (int i = 0; i < graph->param_count; i++) {
+        const struct graph_param *param = &graph->params[i];
+        struct ckpt_tensor *tensor = &state->tensors[i];
+        snprintf(tensor->name, sizeof tensor->name, "%s", param->name);
+        tensor->dim_count = param->dim_count;
+        for (int d = 0; d < param->dim_count; d++)
+            tensor->shape[d] = param->shape[d];
+        tensor->offset = param->offset;
+        tensor->count = param->count;
+    }
+    bool adam = plan->state_count == 2;
+    state->layout = (struct ckpt_layout){
+        .kinds = {"param", adam ? "adam_m" : "momentum", adam ? "adam_v" : NULL},
+        .kind_count = 1 + plan->state_count,
+        .tensors = state->tensors,
+        .tensor_count = graph->param_count,
+        .flat_count = plan->flat_count,
+        .chunk_elements = plan->chunk_elements,
+    };
+}
+
+static enum muster_status rank_state_start_executor(struct rank_state *state, const char *instruction_set,
+                                                    struct muster_error *err)
+{
+    enum muster_status status = kernels_cpu_create(
+        state->plan->threads, instruction_set, rank_state_region(state, PLAN_REGION_SCRATCH),
+        state->memory.region[PLAN_REGION_SCRATCH].bytes, &state->kernels, err);
+    if (status)
+        return status;
+    struct executor_memory memory = {
+        .params = state->params,
+        .activations = rank_state_region(state, PLAN_REGION_ACTIVATIONS),
+        .inputs = rank_state_region(state, PLAN_REGION_INPUTS),
+    };
+    return executor_create(state->plan->graph, state->kernels, &memory, &state->executor, err);
+}
+
+enum muster_status rank_state_create(const struct job *job, const struct plan *plan, int rank,
+                                     const char *instruction_set, struct rank_state **out,
+                                     struct muster_error *err)
+{
+    *out = NULL;
+    struct rank_state *state = alloc_zeroed(1, sizeof *state);
+    enum muster_status status = MUSTER_OK;
+    if (!state)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the rank's state");
+    state->job = job;
+    state->plan = plan;
+    state->rank = rank;
+    status = plan_rank_memory(plan, rank, &state->memory, err);
+    if (status)
+        goto out;
+    state->block = alloc_pages((size_t)state->memory.total_bytes);
+    state->pieces = alloc_zeroed((size_t)plan->bucket_count, sizeof *state->pieces);
+    state->tensors = alloc_zeroed((size_t)plan->graph->param_count, sizeof *state->tensors);
+    if (!state->block || !state->pieces || !state->tensors) {
+        char bytes[32];
+        text_format_bytes(bytes, sizeof bytes, state->memory.total_bytes);
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "rank %d: the planned %s cannot be allocated",
+                                  rank, bytes);
+        goto out;
+    }
+    state->params = rank_state_region(state, PLAN_REGION_PARAMS);
+    state->gradients = rank_state_region(state, PLAN_REGION_GRADIENTS);
+    state->receive = rank_state_region(state, PLAN_REGION_RECEIVE);
+    rank_state_cut_pieces(state);
+    rank_state_describe(state);
+    status = rank_state_start_executor(state, instruction_set, err);
+    if (status)
+        goto out;
+    *out = state;
+    state = NULL;
+out:
+    rank_state_destroy(state);
+    return status;
+}
+
+void rank_state_destroy(struct rank_state *state)
+{
+    if (!state)
+        return;
+    executor_destroy(state->executor);
+    kernels_destroy(state->kernels);
+    alloc_pages_free(state->block, (size_t)state->memory.total_bytes);
+    alloc_free(state->pieces);
+    alloc_free(state->tensors);
+    alloc_free(state);
+}
+
+/* Elements [begin, end) of one parameter, counted from its own start. */
+static void rank_state_fill(const struct rank_state *state, const struct graph_param *param, int64_t begin,
+                            int64_t end, float *values)
+{
+    struct hash128 name = hash_xxh3(param->name, strlen(param->name));
+    struct rng_key key = rng_key_make((uint64_t)state->job->seed, RANK_STATE_RNG_INIT, name.low, 0);
+    switch (param->init) {
+    case GRAPH_INIT_NORMAL:
+        rng_normal_fill(key, (uint64_t)begin, 0.0f, (float)param->init_stddev, values,
+                        (uint64_t)(end - begin));
+        break;
+    case GRAPH_INIT_ONE:
+        for (int64_t i = 0; i < end - begin; i++)
+            values[i] = 1.0f;
+        break;
+    case GRAPH_INIT_ZERO:
+        break;
+    }
+}
+
+enum muster_status rank_state_initialise(struct rank_state *state, struct comm *comm,
+                                         struct muster_error *err)
+{
+    const struct graph *graph = state->plan->graph;
+    for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
+        const struct ckpt_piece *piece = &state->pieces[bucket];
+        for (int i = 0; i < graph->param_count; i++) {
+            const struct graph_param *param = &graph->params[i];
+            int64_t begin = piece->begin > param->offset ? piece->begin : param->offset;
+            int64_t param_end = param->offset + param->count;
+            int64_t end = piece->end < param_end ? piece->end : param_end;
+            if (begin < end)
+                rank_state_fill(state, param, begin - param->offset, end - param->offset,
+                                piece->data[0] + (begin - piece->begin));
+        }
+    }
+    return rank_state_publish_params(state, comm, err);
+}
+
+enum muster_status rank_state_gather_bucket(struct rank_state *state, struct comm *comm, int bucket,
+                                            struct muster_error *err)
+{
+    const struct plan *plan = state->plan;
+    int64_t size = (int64_t)dtype_size(plan->graph->compute_dtype);
+    int64_t counts[TREE_LEAVES_MAX]; /* ranks never exceed logical workers */
+    for (int rank = 0; rank < comm->size; rank++) {
+        struct plan_range owned = plan_owned_range(plan, bucket, rank);
+        counts[rank] = (owned.end - owned.begin) * size;
+    }
+    return comm_all_gather(comm, (char *)state->params + plan->buckets[bucket].begin * size, counts, err);
+}
+
+enum muster_status rank_state_publish_params(struct rank_state *state, struct comm *comm,
+                                             struct muster_error *err)
+{
+    for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
+        const struct ckpt_piece *piece = &state->pieces[bucket];
+        enum muster_status status = MUSTER_OK;
+        if (rank_state_has_master(state) && piece->end > piece->begin)
+            status = kernels_cast_bf16(state->kernels, (uint16_t *)state->params + piece->begin,
+                                       piece->data[0], piece->end - piece->begin, err);
+        if (!status)
+            status = rank_state_gather_bucket(state, comm, bucket, err);
+        if (status)
+            return status;
+    }
+    return MUSTER_OK;
+}
