@@ -210,7 +210,7 @@ static size_t digits_copy(const char **from, char **to)
 {
     size_t count = 0;
     const char *text = *from;
-    while (is_digit(*text) || (*text == '_' && count > 0 && is_digit(text[-1]) && is_digit(text[1]))) {
+    while (is_digit(*text) || (*text == '_' && count > 0 && is_digit(text[1]))) {
         if (*text != '_') {
             *(*to)++ = *text;
             count++;

@@ -14,6 +14,10 @@
 #include "comm/mpi_launch.h"
 #include "comm/mpi_test.h"
 
+/* What MPI adds is cut further: small enough that its temporary buffers stay mapped between calls. Measured
+ * best of 256 KiB to 1 GiB on two and four ranks of one host. */
+enum { REDUCE_BYTES = 1 << 20, ALL_REDUCE_BYTES = 16 << 20 };
+
 struct comm_mpi {
     struct comm base; /* first: the operations cast back */
     MPI_Comm world;   /* MPI_COMM_NULL until duplicated */
@@ -22,7 +26,6 @@ struct comm_mpi {
     int *counts, *displacements; /* [size], for the calls that take int */
     int *expected;               /* [size], bytes of the receives in `requests` */
     MPI_Request *requests;       /* [2 · size]: receives, then sends */
-    MPI_Status *statuses;
 };
 
 static struct comm_mpi *mpi_of(struct comm *c)
@@ -168,22 +171,23 @@ static int exchange_post(struct comm_mpi *m, const void *const *send, const int6
     return code;
 }
 
-/* Waits for what was posted, and refuses a message of another length than agreed. */
+/* Waits for what was posted, and refuses a message of another length than agreed. One by one, because
+ * MPI_Waitall of Open MPI 4.1 never returns when one of its requests had failed before the call. */
 static enum muster_status exchange_wait(struct comm_mpi *m, int receive_count, int request_count,
                                         struct muster_error *err)
 {
-    int code = MPI_Waitall(request_count, m->requests, m->statuses);
-    for (int i = 0; code == MPI_ERR_IN_STATUS && i < request_count; i++)
-        if (m->statuses[i].MPI_ERROR != MPI_SUCCESS && m->statuses[i].MPI_ERROR != MPI_ERR_PENDING)
-            code = m->statuses[i].MPI_ERROR; /* the cause is one request's */
-    enum muster_status status = mpi_check(m, code, "exchange", err);
-    for (int i = 0; status == MUSTER_OK && i < receive_count; i++) {
-        int bytes;
-        MPI_Get_count(&m->statuses[i], MPI_BYTE, &bytes);
+    enum muster_status status = MUSTER_OK;
+    for (int i = 0; i < request_count && status == MUSTER_OK; i++) {
+        MPI_Status received;
+        int bytes = 0;
+        status = mpi_check(m, MPI_Wait(&m->requests[i], &received), "exchange", err);
+        if (status != MUSTER_OK || i >= receive_count)
+            continue;
+        MPI_Get_count(&received, MPI_BYTE, &bytes);
         if (bytes != m->expected[i])
             status = muster_error_set(
                 err, MUSTER_ERR_PEER, "exchange #%lld on rank %d: rank %d sent %d bytes where %d were due",
-                (long long)m->base.sequence, m->base.rank, m->statuses[i].MPI_SOURCE, bytes, m->expected[i]);
+                (long long)m->base.sequence, m->base.rank, received.MPI_SOURCE, bytes, m->expected[i]);
     }
     return status;
 }
@@ -209,40 +213,24 @@ static enum muster_status mpi_exchange(struct comm *c, const void *const *send, 
     return status;
 }
 
-/* One MPI_Reduce after the other: for data larger than MPI_Reduce_scatter can count. */
-static int reduce_to_owners(struct comm_mpi *m, float *data, const int64_t *counts, int64_t my_begin)
-{
-    int64_t piece = m->message_bytes_max / (int64_t)sizeof(float);
-    int code = MPI_SUCCESS;
-    for (int owner = 0; owner < m->base.size; owner++) {
-        for (int64_t at = 0; at < counts[owner] && code == MPI_SUCCESS; at += piece) {
-            int count = (int)min_i64(counts[owner] - at, piece);
-            bool own = owner == m->base.rank;
-            float *from = own ? data + my_begin + at : data + block_begin(counts, owner) + at;
-            code = MPI_Reduce(own ? MPI_IN_PLACE : from, own ? from : NULL, count, MPI_FLOAT, MPI_SUM, owner,
-                              m->world);
-        }
-    }
-    return code;
-}
-
-/* Both ways leave the sum inside `data`, so `mine` may be any memory, also part of `data`. */
+/* One MPI_Reduce after the other, in pieces, each to its owner: 2 to 10 times as fast as MPI_Reduce_scatter
+ * of Open MPI 4.1, whose buffers are as large as the data. The sum is made inside `data`, so `mine` may be
+ * any memory, also part of `data`. */
 static enum muster_status mpi_reduce_scatter_f32(struct comm *c, float *data, const int64_t *counts,
                                                  float *mine, struct muster_error *err)
 {
     struct comm_mpi *m = mpi_of(c);
-    int64_t begin = block_begin(counts, c->rank);
-    const float *sum = data;
-    int code;
-    if (counts_total(m, counts) <= m->message_bytes_max / (int64_t)sizeof(float)) {
-        counts_narrow(m, counts);
-        code = MPI_Reduce_scatter(MPI_IN_PLACE, data, m->counts, MPI_FLOAT, MPI_SUM, m->world);
-    } else {
-        code = reduce_to_owners(m, data, counts, begin);
-        sum = data + begin;
+    int64_t piece = min_i64(REDUCE_BYTES, m->message_bytes_max) / (int64_t)sizeof(float);
+    int code = MPI_SUCCESS;
+    float *block = data;
+    for (int owner = 0; owner < c->size; block += counts[owner++]) {
+        bool own = owner == c->rank;
+        for (int64_t at = 0; at < counts[owner] && code == MPI_SUCCESS; at += piece)
+            code = MPI_Reduce(own ? MPI_IN_PLACE : block + at, own ? block + at : NULL,
+                              (int)min_i64(counts[owner] - at, piece), MPI_FLOAT, MPI_SUM, owner, m->world);
+        if (own && code == MPI_SUCCESS && counts[owner] > 0 && mine != block)
+            memmove(mine, block, (size_t)counts[owner] * sizeof(float));
     }
-    if (code == MPI_SUCCESS && counts[c->rank] > 0 && mine != sum)
-        memmove(mine, sum, (size_t)counts[c->rank] * sizeof(float));
     return mpi_check(m, code, "reduce_scatter", err);
 }
 
@@ -250,7 +238,7 @@ static enum muster_status mpi_all_reduce_f32(struct comm *c, float *data, int64_
                                              struct muster_error *err)
 {
     struct comm_mpi *m = mpi_of(c);
-    int64_t piece = m->message_bytes_max / (int64_t)sizeof(float);
+    int64_t piece = min_i64(ALL_REDUCE_BYTES, m->message_bytes_max) / (int64_t)sizeof(float);
     int code = MPI_SUCCESS;
     for (int64_t at = 0; at < count && code == MPI_SUCCESS; at += piece)
         code = MPI_Allreduce(MPI_IN_PLACE, data + at, (int)min_i64(count - at, piece), MPI_FLOAT, MPI_SUM,
@@ -273,7 +261,6 @@ static void mpi_destroy(struct comm *c)
     alloc_free(m->displacements);
     alloc_free(m->expected);
     alloc_free(m->requests);
-    alloc_free(m->statuses);
     alloc_free(m);
     if (owns_mpi)
         MPI_Finalize();
@@ -343,8 +330,7 @@ static enum muster_status mpi_tables_create(struct comm_mpi *m, struct muster_er
     m->displacements = alloc_zeroed(size, sizeof(*m->displacements));
     m->expected = alloc_zeroed(size, sizeof(*m->expected));
     m->requests = alloc_zeroed(2 * size, sizeof(MPI_Request));
-    m->statuses = alloc_zeroed(2 * size, sizeof(*m->statuses));
-    if (!m->counts || !m->displacements || !m->expected || !m->requests || !m->statuses)
+    if (!m->counts || !m->displacements || !m->expected || !m->requests)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for a communicator of %d ranks",
                                 m->base.size);
     return MUSTER_OK;

@@ -24,6 +24,8 @@
 #include "base/hash.h"
 #include "base/text.h"
 
+#define CKPT_MANIFEST_NAME "MANIFEST.json"
+
 enum {
     CKPT_KINDS_MAX = 4,
     CKPT_NAME_MAX = 96,

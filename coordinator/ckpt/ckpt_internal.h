@@ -14,8 +14,7 @@
 
 struct json_t;
 
-#define CKPT_MANIFEST_NAME "MANIFEST.json"
-#define CKPT_FORMAT_NAME   "muster-checkpoint"
+#define CKPT_FORMAT_NAME "muster-checkpoint"
 
 enum {
     CKPT_FILE_NAME_SIZE = 64,

@@ -77,7 +77,9 @@ struct job {
     } optimizer;
     struct {
         enum job_scheduler type;
-        int64_t warmup_steps, decay_steps; /* decay_steps 0 = until max_steps */
+        int64_t warmup_steps;
+        int64_t decay_steps; /* linear, cosine: the step at which min_lr is reached, 0 = max_steps; wsd:
+                                length of the linear decay that ends at max_steps, never 0 */
         double min_lr;
     } scheduler;
     struct {

@@ -40,7 +40,8 @@ struct job_field {
     double min, max;      /* for numbers: both inclusive unless flagged; max 0 = no range */
     const char *const *names;
     const char *unit, *doc;
-    size_t decided_by; /* offset of the section's (or the model's) type that says whether this is used; 0 = always */
+    size_t decided_by; /* offset of the section's (or the model's) type that says whether this is used; 0 =
+                          always */
     unsigned used_by;  /* with decided_by: a bit per enum value */
     const char *aliases[JOB_FIELD_ALIASES_MAX];
 };

@@ -19,7 +19,8 @@ static const struct job_node *section_node(const struct job_reading *reading, co
         if (strcmp(section->name, name) != 0)
             continue;
         for (const struct job_node *node = reading->root->first; node != NULL; node = node->next) {
-            if (strcmp(node->key, name) == 0 || (section->alias != NULL && strcmp(node->key, section->alias) == 0))
+            if (strcmp(node->key, name) == 0 ||
+                (section->alias != NULL && strcmp(node->key, section->alias) == 0))
                 return node;
         }
     }
@@ -96,7 +97,8 @@ static int field_elsewhere(const char *section, const char *key)
 {
     int found = -1;
     for (int i = 0; i < job_section_count; i++) {
-        int index = strcmp(job_sections[i].name, section) != 0 ? job_field_find(job_sections[i].name, key) : -1;
+        int index =
+            strcmp(job_sections[i].name, section) != 0 ? job_field_find(job_sections[i].name, key) : -1;
         if (index >= 0 && found >= 0)
             return -1;
         found = index >= 0 ? index : found;
@@ -155,8 +157,8 @@ static void unknown_key_report(struct job_reading *reading, const char *section,
         const struct job_field *field = &job_fields[index];
         const char *where = near == NULL && field->section[0] == '\0' ? " at the top level" : "";
         const char *dot = near == NULL && field->section[0] != '\0' ? "." : "";
-        snprintf(suggestion, sizeof suggestion, "%s%s%s%s", near == NULL ? field->section : "", dot, field->key,
-                 where);
+        snprintf(suggestion, sizeof suggestion, "%s%s%s%s", near == NULL ? field->section : "", dot,
+                 field->key, where);
         reading->bad[index] = true;
     } else if (near != NULL) {
         snprintf(suggestion, sizeof suggestion, "%s", near);
@@ -181,13 +183,14 @@ static void key_collect(struct job_reading *reading, const char *section, const 
     job_field_key(field, key);
     const char *dot = section[0] != '\0' ? "." : "";
     if (reading->given[index] != NULL) {
-        job_issues_error(reading->issues, node->key_place, "%s%s%s: gives %s twice, first on line %d", section, dot,
-                         node->key, key, reading->given[index]->key_place.line);
+        job_issues_error(reading->issues, node->key_place, "%s%s%s: gives %s twice, first on line %d",
+                         section, dot, node->key, key, reading->given[index]->key_place.line);
         return;
     }
     reading->given[index] = node;
     if (strcmp(field->key, node->key) != 0)
-        job_issues_note(reading->issues, node->key_place, "%s%s%s is read as %s", section, dot, node->key, key);
+        job_issues_note(reading->issues, node->key_place, "%s%s%s is read as %s", section, dot, node->key,
+                        key);
 }
 
 /* Every key of a section is reported only once, with the section: nothing is missing from a broken one. */
@@ -204,12 +207,13 @@ static void section_collect(struct job_reading *reading, const struct job_sectio
 {
     const struct job_node *first = section_node(reading, section->name);
     if (first != node) {
-        job_issues_error(reading->issues, node->key_place, "%s: gives section %s twice, first on line %d", node->key,
-                         section->name, first->key_place.line);
+        job_issues_error(reading->issues, node->key_place, "%s: gives section %s twice, first on line %d",
+                         node->key, section->name, first->key_place.line);
         return;
     }
     if (strcmp(section->name, node->key) != 0)
-        job_issues_note(reading->issues, node->key_place, "section %s is read as %s", node->key, section->name);
+        job_issues_note(reading->issues, node->key_place, "section %s is read as %s", node->key,
+                        section->name);
     if (node->kind != JOB_NODE_MAPPING && !job_node_is_null(node)) {
         if (node->kind != JOB_NODE_REFUSED)
             job_issues_error(reading->issues, node->place,
@@ -236,7 +240,8 @@ static void section_guess(struct job_reading *reading, const struct job_node *no
 {
     const char *candidates[JOB_SECTION_KEYS_MAX];
     int count = section_candidates("", candidates);
-    const char *near = node->kind == JOB_NODE_MAPPING ? text_nearest(node->key, candidates, (size_t)count) : NULL;
+    const char *near =
+        node->kind == JOB_NODE_MAPPING ? text_nearest(node->key, candidates, (size_t)count) : NULL;
     if (near == NULL || section_find(near) == NULL || section_node(reading, near) != NULL)
         return;
     for (const struct job_node *child = node->first; child != NULL; child = child->next)

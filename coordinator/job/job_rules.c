@@ -14,7 +14,7 @@ enum { LOGICAL_WORKERS_DEFAULT_MAX = 64, LOGICAL_WORKERS_MAX = 4096, NAME_BYTES_
 
 /* More than any machine addresses, and far from where 64 bits overflow. */
 static const double elements_max = 72057594037927936.0; /* 2^56 */
-static const double samples_max = 4611686018427387904.0; /* 2^62 */
+static const double tokens_max = 4611686018427387904.0; /* 2^62 */
 static const double batch_tokens_max = 2147483647.0;    /* token positions of a slot are int32 */
 
 bool job_name_is_usable(const char *name)
@@ -66,7 +66,8 @@ static void texts_derive(struct job_reading *reading, const char *path)
 /* The field takes its derived value if all it derives from can be trusted, and is not trusted otherwise. */
 static bool derives(struct job_reading *reading, size_t offset, bool sources_trusted)
 {
-    if (job_reading_has(reading, offset) && job_field_is_used(&job_fields[job_field_at(offset)], reading->job))
+    if (job_reading_has(reading, offset) &&
+        job_field_is_used(&job_fields[job_field_at(offset)], reading->job))
         return false;
     reading->bad[job_field_at(offset)] |= !sources_trusted;
     return sources_trusted;
@@ -86,7 +87,8 @@ static void model_derive(struct job_reading *reading)
     bool hidden_known = type_known && job_rules_trust(reading, JOB_AT(model.hidden_size));
     if (derives(reading, JOB_AT(model.ffn_hidden_size), hidden_known)) {
         int64_t hidden = job->model.hidden_size;
-        job->model.ffn_hidden_size = job->model.type == MODEL_GPT ? 4 * hidden : (8 * hidden + 191) / 192 * 64;
+        job->model.ffn_hidden_size =
+            job->model.type == MODEL_GPT ? 4 * hidden : (8 * hidden + 191) / 192 * 64;
     }
     if (derives(reading, JOB_AT(model.tie_embeddings), type_known))
         job->model.tie_embeddings = job->model.type == MODEL_GPT;
@@ -116,9 +118,11 @@ static void workers_derive(struct job_reading *reading, int64_t slots)
     while (workers < LOGICAL_WORKERS_DEFAULT_MAX && slots % (2 * workers) == 0)
         workers *= 2;
     reading->job->parallel.logical_workers = workers;
-    job_reading_note(reading, JOB_AT(parallel.logical_workers),
-                     "is %lld: the largest power of two, at most %d, that divides the %lld slots of a step",
-                     (long long)workers, LOGICAL_WORKERS_DEFAULT_MAX, (long long)slots);
+    job_issues_note(
+        reading->issues, (struct job_place){0, 0},
+        "parallel.logical_workers is %lld: the largest power of two, at most %d, that divides the %lld "
+        "slots of a step",
+        (long long)workers, LOGICAL_WORKERS_DEFAULT_MAX, (long long)slots);
 }
 
 static void workers_check(struct job_reading *reading)
@@ -137,16 +141,17 @@ static void workers_check(struct job_reading *reading)
     int64_t below = workers < slots ? workers : slots, above = workers;
     while (slots % below != 0)
         below--;
-    while (above < slots && slots % above != 0)
+    while (above < slots && above < LOGICAL_WORKERS_MAX && slots % above != 0)
         above++;
     char or_above[32] = "";
-    if (above > below && above <= LOGICAL_WORKERS_MAX && slots % above == 0)
+    if (above > below && slots % above == 0)
         snprintf(or_above, sizeof or_above, " or %lld", (long long)above);
-    job_reading_error(reading, JOB_AT(parallel.logical_workers),
-                      "%lld does not divide the %lld slots of a step (global_batch_size %lld / micro_batch_size "
-                      "%lld); the nearest that does is %lld%s",
-                      (long long)workers, (long long)slots, (long long)job->train.global_batch_size,
-                      (long long)job->train.micro_batch_size, (long long)below, or_above);
+    job_reading_error(
+        reading, JOB_AT(parallel.logical_workers),
+        "%lld does not divide the %lld slots of a step (global_batch_size %lld / micro_batch_size "
+        "%lld); the nearest that does is %lld%s",
+        (long long)workers, (long long)slots, (long long)job->train.global_batch_size,
+        (long long)job->train.micro_batch_size, (long long)below, or_above);
 }
 
 static void heads_check(struct job_reading *reading)
@@ -158,18 +163,22 @@ static void heads_check(struct job_reading *reading)
         return;
     bool heads_known = job_rules_trust(reading, JOB_AT(model.num_heads));
     if (heads_known && job_rules_trust(reading, JOB_AT(model.num_kv_heads)) && heads % kv_heads != 0)
-        job_reading_error(reading, JOB_AT(model.num_kv_heads), "%lld does not divide num_heads %lld", kv_heads,
-                          heads);
+        job_reading_error(reading, JOB_AT(model.num_kv_heads), "%lld does not divide num_heads %lld",
+                          kv_heads, heads);
     if (!heads_known || !job_rules_trust(reading, JOB_AT(model.hidden_size)))
         return;
-    if (hidden % heads != 0)
+    if (hidden < heads)
+        job_reading_error(reading, JOB_AT(model.num_heads), "%lld is more than hidden_size %lld", heads,
+                          hidden);
+    else if (hidden % heads != 0)
         job_reading_error(reading, JOB_AT(model.num_heads),
-                          "%lld does not divide hidden_size %lld; it would divide %lld and %lld", heads, hidden,
-                          hidden > heads ? hidden / heads * heads : heads, (hidden / heads + 1) * heads);
+                          "%lld does not divide hidden_size %lld; it would divide %lld and %lld", heads,
+                          hidden, hidden / heads * heads, (hidden / heads + 1) * heads);
     else if (job->model.type == MODEL_LLAMA && hidden / heads % 2 != 0)
-        job_reading_error(reading, JOB_AT(model.num_heads),
-                          "hidden_size %lld / num_heads %lld = %lld, but rotary positions need an even head width",
-                          hidden, heads, hidden / heads);
+        job_reading_error(
+            reading, JOB_AT(model.num_heads),
+            "hidden_size %lld / num_heads %lld = %lld, but rotary positions need an even head width", hidden,
+            heads, hidden / heads);
 }
 
 /* A rough count from above; only its order of magnitude matters. */
@@ -189,24 +198,33 @@ static void size_check(struct job_reading *reading)
     if (tokens > batch_tokens_max)
         job_reading_error(reading, JOB_AT(train.micro_batch_size),
                           "%lld samples of %lld tokens are more than the %.0f tokens a slot may have",
-                          (long long)job->train.micro_batch_size, (long long)job->data.seq_len, batch_tokens_max);
+                          (long long)job->train.micro_batch_size, (long long)job->data.seq_len,
+                          batch_tokens_max);
     else if (weights > elements_max / 64)
-        job_reading_error(reading, JOB_AT(model.hidden_size), "the model would have about %.1e weights, more than "
-                                                              "can be addressed", weights);
+        job_reading_error(reading, JOB_AT(model.hidden_size),
+                          "the model would have about %.1e weights, more than "
+                          "can be addressed",
+                          weights);
     else if (activations > elements_max)
-        job_reading_error(reading, JOB_AT(model.hidden_size), "a slot would need about %.1e activations, more than "
-                                                              "can be addressed", activations);
+        job_reading_error(reading, JOB_AT(model.hidden_size),
+                          "a slot would need about %.1e activations, more than "
+                          "can be addressed",
+                          activations);
 }
 
 static void length_check(struct job_reading *reading)
 {
     const struct job *job = reading->job;
-    if (!job_rules_trust(reading, JOB_AT(train.max_steps), JOB_AT(train.global_batch_size), JOB_AT(data.seq_len)))
+    if (!job_rules_trust(reading, JOB_AT(train.max_steps), JOB_AT(train.global_batch_size),
+                         JOB_AT(data.seq_len)))
         return;
-    double tokens = (double)job->train.max_steps * (double)job->train.global_batch_size * (double)job->data.seq_len;
-    if (tokens > samples_max)
-        job_reading_error(reading, JOB_AT(train.max_steps), "the run would read %.1e tokens, more than can be "
-                                                            "counted (%.1e)", tokens, samples_max);
+    double tokens =
+        (double)job->train.max_steps * (double)job->train.global_batch_size * (double)job->data.seq_len;
+    if (tokens > tokens_max)
+        job_reading_error(reading, JOB_AT(train.max_steps),
+                          "the run would read %.1e tokens, more than can be "
+                          "counted (%.1e)",
+                          tokens, tokens_max);
 }
 
 static void wsd_check(struct job_reading *reading)
@@ -218,8 +236,8 @@ static void wsd_check(struct job_reading *reading)
                           "wsd needs the length of its decay, in steps; a tenth of max_steps is usual");
     else if (job_rules_trust(reading, JOB_AT(train.max_steps)) && warmup + decay > job->train.max_steps)
         job_reading_error(reading, JOB_AT(scheduler.decay_steps),
-                          "warmup_steps %lld and decay_steps %lld do not fit into max_steps %lld", warmup, decay,
-                          (long long)job->train.max_steps);
+                          "warmup_steps %lld and decay_steps %lld do not fit into max_steps %lld", warmup,
+                          decay, (long long)job->train.max_steps);
 }
 
 static void scheduler_check(struct job_reading *reading)
@@ -228,8 +246,8 @@ static void scheduler_check(struct job_reading *reading)
     long long warmup = (long long)job->scheduler.warmup_steps, decay = (long long)job->scheduler.decay_steps;
     if (job_rules_trust(reading, JOB_AT(scheduler.warmup_steps), JOB_AT(train.max_steps)) &&
         warmup > job->train.max_steps)
-        job_reading_error(reading, JOB_AT(scheduler.warmup_steps), "%lld is more than train.max_steps %lld", warmup,
-                          (long long)job->train.max_steps);
+        job_reading_error(reading, JOB_AT(scheduler.warmup_steps), "%lld is more than train.max_steps %lld",
+                          warmup, (long long)job->train.max_steps);
     if (job_rules_trust(reading, JOB_AT(scheduler.min_lr), JOB_AT(optimizer.lr)) &&
         job->scheduler.min_lr > job->optimizer.lr)
         job_reading_error(reading, JOB_AT(scheduler.min_lr), "%g is more than optimizer.lr %g",
@@ -241,14 +259,15 @@ static void scheduler_check(struct job_reading *reading)
         wsd_check(reading);
     else if (decay != 0 && decay < warmup)
         job_reading_error(reading, JOB_AT(scheduler.decay_steps),
-                          "the decay would end at step %lld, before the warm-up does (warmup_steps %lld)", decay,
-                          warmup);
+                          "the decay would end at step %lld, before the warm-up does (warmup_steps %lld)",
+                          decay, warmup);
 }
 
 static void optimizer_check(struct job_reading *reading)
 {
     const struct job *job = reading->job;
-    if (job_rules_trust(reading, JOB_AT(optimizer.type), JOB_AT(optimizer.nesterov), JOB_AT(optimizer.momentum)) &&
+    if (job_rules_trust(reading, JOB_AT(optimizer.type), JOB_AT(optimizer.nesterov),
+                        JOB_AT(optimizer.momentum)) &&
         job->optimizer.type == JOB_OPTIMIZER_SGD && job->optimizer.nesterov && job->optimizer.momentum <= 0)
         job_reading_error(reading, JOB_AT(optimizer.nesterov), "needs a momentum above 0");
 }

@@ -8,8 +8,8 @@
 #include "coordinator/job/job_read.h"
 
 /**
- * After job_read: fills in derived defaults and adds an error for every rule that is broken. A rule that needs
- * a value already reported is skipped. \param path  of the job file; its name is the default for `name`
+ * After job_read: fills in derived defaults and adds an error for every rule that is broken. A rule that
+ * needs a value already reported is skipped. \param path  of the job file; its name is the default for `name`
  */
 void job_rules_apply(struct job_reading *reading, const char *path);
 
@@ -22,8 +22,8 @@ bool job_name_is_usable(const char *name);
 #define JOB_AT(member) offsetof(struct job, member)
 
 /** Whether all the members named can be trusted: job_rules_trust(r, JOB_AT(a), JOB_AT(b)). */
-#define job_rules_trust(reading, ...)                                                                       \
-    job_reading_trusts(reading, (const size_t[]){__VA_ARGS__},                                              \
+#define job_rules_trust(reading, ...)                                                                        \
+    job_reading_trusts(reading, (const size_t[]){__VA_ARGS__},                                               \
                        (int)(sizeof((const size_t[]){__VA_ARGS__}) / sizeof(size_t)))
 
 #endif

@@ -13,8 +13,9 @@ static void name_check(struct job_reading *reading)
 {
     const struct job *job = reading->job;
     if (job_rules_trust(reading, JOB_AT(name)) && job->name != NULL && !job_name_is_usable(job->name))
-        job_reading_error(reading, JOB_AT(name),
-                          "must be usable as a folder's name: no '/', no '.' at the start, at most 200 bytes");
+        job_reading_error(
+            reading, JOB_AT(name),
+            "must be usable as a folder's name: no '/', no '.' at the start, at most 200 bytes");
 }
 
 static void resume_check(struct job_reading *reading)
@@ -39,13 +40,15 @@ static void format_check(struct job_reading *reading)
     enum job_data_format format = job->data.format;
     bool is_mlp = job->model.type == MODEL_MLP;
     if (is_mlp && format != JOB_DATA_AUTO && format != JOB_DATA_IDX)
-        job_reading_error(reading, JOB_AT(data.format), "%s holds tokens, but model.type mlp reads images: use idx",
+        job_reading_error(reading, JOB_AT(data.format),
+                          "%s holds tokens, but model.type mlp reads images: use idx",
                           job_data_format_name(format));
     else if (!is_mlp && format == JOB_DATA_IDX)
         job_reading_error(reading, JOB_AT(data.format), "idx holds images, which only model.type mlp reads");
     else if (format == JOB_DATA_BYTES && job_rules_trust(reading, JOB_AT(model.vocab_size)) &&
              job->model.vocab_size < BYTE_VALUES)
-        job_reading_error(reading, JOB_AT(model.vocab_size), "%lld is too small for data.format bytes: %d needed",
+        job_reading_error(reading, JOB_AT(model.vocab_size),
+                          "%lld is too small for data.format bytes: %d needed",
                           (long long)job->model.vocab_size, BYTE_VALUES);
 }
 
@@ -60,8 +63,9 @@ static void sources_check(struct job_reading *reading, size_t offset, const stru
         labelled += sources->items[i].labels != NULL;
     }
     if (weighted != 0 && weighted != sources->count)
-        job_reading_error(reading, offset, "%d of %d entries have a weight; give one to all of them or to none",
-                          weighted, sources->count);
+        job_reading_error(reading, offset,
+                          "%d of %d entries have a weight; give one to all of them or to none", weighted,
+                          sources->count);
     if (labelled != 0 && job_rules_trust(reading, JOB_AT(model.type)) && job->model.type != MODEL_MLP)
         job_reading_error(reading, offset, "labels belong to images, which only model.type mlp reads");
 }

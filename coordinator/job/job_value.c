@@ -50,7 +50,8 @@ void job_value_range(const struct job_field *field, char *out, size_t size)
     job_number_format(min, field->min);
     job_number_format(max, field->max);
     if (above || below)
-        snprintf(out, size, "%s %s and %s %s", above ? "above" : "at least", min, below ? "below" : "at most", max);
+        snprintf(out, size, "%s %s and %s %s", above ? "above" : "at least", min, below ? "below" : "at most",
+                 max);
     else
         snprintf(out, size, "from %s to %s", min, max);
 }
@@ -160,13 +161,14 @@ static enum muster_status enum_read(const struct job_field *field, const struct 
             return MUSTER_OK;
         }
         size_t length = strlen(allowed);
-        snprintf(allowed + length, sizeof allowed - length, "%s%s", count > 0 ? ", " : "", field->names[count]);
+        snprintf(allowed + length, sizeof allowed - length, "%s%s", count > 0 ? ", " : "",
+                 field->names[count]);
     }
     job_text_show(shown, node->text);
     const char *near = text_nearest(node->text, field->names, (size_t)count);
     if (near != NULL)
-        return muster_error_set(problem, MUSTER_ERR_BAD_INPUT, "unknown value %s; did you mean %s? Allowed: %s",
-                                shown, near, allowed);
+        return muster_error_set(problem, MUSTER_ERR_BAD_INPUT,
+                                "unknown value %s; did you mean %s? Allowed: %s", shown, near, allowed);
     return muster_error_set(problem, MUSTER_ERR_BAD_INPUT, "unknown value %s; allowed: %s", shown, allowed);
 }
 
@@ -191,8 +193,9 @@ enum muster_status job_value_read(const struct job_field *field, const struct jo
                                   struct muster_error *problem)
 {
     static const char *const expected[] = {
-        [JOB_FIELD_INT] = "a whole number", [JOB_FIELD_REAL] = "a finite number", [JOB_FIELD_BOOL] = "true or false",
-        [JOB_FIELD_ENUM] = "one word",      [JOB_FIELD_TEXT] = "a text",
+        [JOB_FIELD_INT] = "a whole number", [JOB_FIELD_REAL] = "a finite number",
+        [JOB_FIELD_BOOL] = "true or false", [JOB_FIELD_ENUM] = "one word",
+        [JOB_FIELD_TEXT] = "a text",
     };
     static enum muster_status (*const read[])(const struct job_field *, const struct job_node *, void *,
                                               struct muster_error *) = {

@@ -52,10 +52,11 @@ static void syntax_report(struct builder *builder)
     } else {
         struct job_place place = place_of(parser->problem_mark);
         bool tab = strstr(problem, "cannot start any token") != NULL;
-        const char *hint = tab ? "; indent with spaces, not tabs, and quote text with special characters" : "";
+        const char *hint =
+            tab ? "; indent with spaces, not tabs, and quote text with special characters" : "";
         if (parser->context != NULL)
-            job_issues_error(builder->issues, place, "not valid YAML: %s, %s that began on line %d%s", problem,
-                             parser->context, place_of(parser->context_mark).line, hint);
+            job_issues_error(builder->issues, place, "not valid YAML: %s, %s that began on line %d%s",
+                             problem, parser->context, place_of(parser->context_mark).line, hint);
         else
             job_issues_error(builder->issues, place, "not valid YAML: %s%s", problem, hint);
     }
@@ -196,8 +197,8 @@ static bool key_accept(struct builder *builder, const struct job_node *mapping, 
         if (strcmp(other->key, key->text) == 0) {
             job_text_show(shown, key->text);
             shown[strlen(shown) - 1] = '\0';
-            job_issues_error(builder->issues, key->place, "%s%s%s: given twice, first on line %d", prefix, dot,
-                             shown + 1, other->key_place.line);
+            job_issues_error(builder->issues, key->place, "%s%s%s: given twice, first on line %d", prefix,
+                             dot, shown + 1, other->key_place.line);
             return false;
         }
     }
@@ -293,8 +294,8 @@ enum muster_status job_yaml_parse(const char *yaml, size_t bytes, struct job_iss
     struct builder builder = {.issues = issues, .text = yaml, .bytes = bytes};
     *root = NULL;
     if (bytes > JOB_YAML_BYTES_MAX) {
-        job_issues_error(issues, (struct job_place){0, 0}, "larger than %d bytes, the most a job file may have",
-                         JOB_YAML_BYTES_MAX);
+        job_issues_error(issues, (struct job_place){0, 0},
+                         "larger than %d bytes, the most a job file may have", JOB_YAML_BYTES_MAX);
         return MUSTER_OK;
     }
     if (!yaml_parser_initialize(&builder.parser))

@@ -22,9 +22,9 @@ enum job_node_kind {
 struct job_node {
     enum job_node_kind kind;
     struct job_place place;
-    char *text;                 /* a scalar's value, else NULL */
-    bool plain;                 /* a scalar without quotes: may be a number or a truth value */
-    char *key;                  /* the key, when this is a value of a mapping; unique within it */
+    char *text; /* a scalar's value, else NULL */
+    bool plain; /* a scalar without quotes: may be a number or a truth value */
+    char *key;  /* the key, when this is a value of a mapping; unique within it */
     struct job_place key_place;
     struct job_node *first, *last, *next; /* children in the order of the file */
 };

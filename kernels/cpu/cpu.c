@@ -60,7 +60,7 @@ enum muster_status kernels_cpu_create(int threads, const char *instruction_set, 
                                       int64_t scratch_bytes, struct kernels **out, struct muster_error *err)
 {
     *out = NULL;
-    struct cpu_choice choice;
+    struct cpu_choice choice = {NULL, NULL, false};
     enum muster_status status = cpu_choice_find(instruction_set, &choice, err);
     if (status != MUSTER_OK)
         return status;

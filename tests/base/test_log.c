@@ -119,6 +119,20 @@ START_TEST(the_file_is_private_appended_to_and_closed)
 }
 END_TEST
 
+START_TEST(a_file_replaced_by_another_is_closed)
+{
+    ck_assert_int_eq(log_file_open(log_path, 0, NULL), MUSTER_OK);
+    int before = dup(STDERR_FILENO); /* the lowest number free */
+    close(before);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(log_file_open(log_path, 0, NULL), MUSTER_OK);
+    log_file_close();
+    int after = dup(STDERR_FILENO);
+    close(after);
+    ck_assert_int_le(after, before);
+}
+END_TEST
+
 START_TEST(a_file_that_cannot_be_opened_is_named_and_the_old_one_stays)
 {
     struct muster_error err = {MUSTER_OK, ""};
@@ -206,6 +220,7 @@ int main(void)
     tcase_add_test(cases, a_line_in_the_file_has_time_level_and_rank);
     tcase_add_test(cases, a_process_that_is_no_rank_names_none);
     tcase_add_test(cases, the_file_is_private_appended_to_and_closed);
+    tcase_add_test(cases, a_file_replaced_by_another_is_closed);
     tcase_add_test(cases, a_file_that_cannot_be_opened_is_named_and_the_old_one_stays);
     tcase_add_test(cases, a_message_cannot_forge_a_second_line);
     tcase_add_test(cases, a_very_long_message_is_cut_and_says_so);

@@ -6,6 +6,8 @@
  */
 #include "base/rng.h"
 
+#include "base/hash.h"
+
 #include <check.h>
 #include <math.h>
 #include <string.h>
@@ -138,6 +140,47 @@ START_TEST(a_longer_fill_begins_like_a_shorter_one)
 }
 END_TEST
 
+START_TEST(any_range_of_normal_numbers_is_a_piece_of_the_whole)
+{
+    static float piece[300];
+    struct rng_key key = rng_key_make(7, 0, 0, 0);
+    rng_normal_fill(key, 0, 1, 2, samples, 1000);
+    for (uint64_t first = 0; first < 700; first += 37) {
+        for (uint64_t count = 0; count < 300; count = count * 2 + 1) {
+            piece[count] = -77;
+            rng_normal_fill(key, first, 1, 2, piece, count);
+            ck_assert_mem_eq(piece, samples + first, count * sizeof(float));
+            ck_assert(piece[count] == -77);
+        }
+    }
+}
+END_TEST
+
+START_TEST(a_normal_number_is_close_to_the_formula_in_double)
+{
+    struct rng_key key = rng_key_make(8, 0, 0, 0);
+    rng_normal_fill(key, 0, 0, 1, samples, SAMPLE_COUNT);
+    double error_max = 0;
+    for (int i = 0; i < SAMPLE_COUNT; i++) {
+        struct rng_block block = rng_philox(key, 0, (uint64_t)i / 4);
+        const uint32_t *pair = block.word + i % 4 / 2 * 2;
+        double u = ((pair[0] >> 8) + 1) * 0x1p-24,
+               angle = 2 * 3.14159265358979323846 * (pair[1] >> 8) * 0x1p-24;
+        double expected = sqrt(-2 * log(u)) * (i % 2 == 0 ? cos(angle) : sin(angle));
+        error_max = fmax(error_max, fabs((double)samples[i] - expected));
+    }
+    ck_assert_double_lt(error_max, 2e-6);
+}
+END_TEST
+
+START_TEST(normal_numbers_have_the_same_bits_on_every_build)
+{
+    /* Recorded: compilers and vector widths that fuse a multiplication and an addition would change it. */
+    rng_normal_fill(rng_key_make(1234, 5, 6, 7), 3, 0.5f, 0.02f, samples, 50000);
+    ck_assert_uint_eq(hash_crc32c(0, samples, 50000 * sizeof(float)), 288137683u);
+}
+END_TEST
+
 START_TEST(a_uniform_fill_stays_in_its_bounds_and_spreads)
 {
     rng_uniform_fill(rng_key_make(4, 0, 0, 0), -2, 6, samples, SAMPLE_COUNT);
@@ -255,6 +298,9 @@ int main(void)
     tcase_add_test(cases, a_normal_fill_has_the_moments_asked_for);
     tcase_add_test(cases, the_two_numbers_of_a_normal_pair_are_uncorrelated);
     tcase_add_test(cases, a_longer_fill_begins_like_a_shorter_one);
+    tcase_add_test(cases, any_range_of_normal_numbers_is_a_piece_of_the_whole);
+    tcase_add_test(cases, a_normal_number_is_close_to_the_formula_in_double);
+    tcase_add_test(cases, normal_numbers_have_the_same_bits_on_every_build);
     tcase_add_test(cases, a_uniform_fill_stays_in_its_bounds_and_spreads);
     tcase_add_test(cases, rounding_never_reaches_the_upper_bound);
     tcase_add_test(cases, the_permutation_is_a_bijection_for_every_small_n);

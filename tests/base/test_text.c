@@ -86,7 +86,10 @@ START_TEST(a_text_without_memory_keeps_what_it_has_and_says_so_for_good)
     text_print(&text, "d");
     ck_assert_str_eq(text.data, "abc");
     ck_assert_uint_eq(text.length, 3);
-    text_append(&text, "x", SIZE_MAX);
+    text_clear(&text);
+    text_append(&text, "abc", 3);
+    text_append(&text, "x", SIZE_MAX - 1); /* the sum wraps */
+    ck_assert(text.failed);
     ck_assert_str_eq(text.data, "abc");
     text_release(&text);
 }
@@ -129,6 +132,7 @@ START_TEST(the_nearest_name_is_suggested_only_when_near)
     ck_assert_str_eq(text_nearest("save_intervall", names, 6), "save_interval");
     ck_assert_str_eq(text_nearest("sede", names, 6), "seed");
     ck_assert_str_eq(text_nearest("step", names, 6), "step");
+    ck_assert_str_eq(text_nearest("steps", names, 6), "steps"); /* though "step" is near enough and later */
     ck_assert_ptr_null(text_nearest("optimizer", names, 6));
     ck_assert_ptr_null(text_nearest("seedling", names, 6)); /* 4 edits, 3 allowed */
     ck_assert_ptr_null(text_nearest("seed", names, 0));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What exactness costs: the exact reduce-scatter beside the library's own, and the all-gather that follows
- * either, for buckets of 1, 16 and 124 million floats. The ways alternate within each round, so that both
- * meet the same state of the machine; medians of the slowest rank are printed.
+ * What exactness costs: the exact reduce-scatter and an all-gather beside the library's own reduce-scatter
+ * and all-reduce, for buckets of 1, 16 and 124 million floats. The ways alternate within each round, so that
+ * both meet the same state of the machine; medians of the slowest rank are printed.
  *
  *     mpirun -n 2 bench_comm [rounds]
  */
@@ -13,9 +13,10 @@
 #include "base/clock.h"
 #include "comm/exact_reduce.h"
 
-enum { WAYS = 3, ROUNDS_MAX = 101 };
+enum { WAYS = 4, ROUNDS_MAX = 101 };
 
-static const char *const way_names[WAYS] = {"exact reduce-scatter", "library reduce-scatter", "all-gather"};
+static const char *const way_names[WAYS] = {"exact reduce-scatter", "library reduce-scatter", "all-gather",
+                                            "library all-reduce"};
 
 struct bench {
     struct comm *comm;
@@ -40,8 +41,10 @@ static enum muster_status way_run(struct bench *bench, int way, struct muster_er
                                 err);
     case 1:
         return comm_reduce_scatter_f32(bench->comm, bench->data, bench->counts, bench->mine, err);
-    default:
+    case 2:
         return comm_all_gather(bench->comm, bench->data, bench->counts_bytes, err);
+    default:
+        return comm_all_reduce_f32(bench->comm, bench->data, bench->floats, err);
     }
 }
 

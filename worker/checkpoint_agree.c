@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Everything here is one pattern: do the local part, agree, and only then enter the collective that needs all
+ * ranks to have succeeded. A rank that fails alone therefore never leaves the others waiting.
+ */
+#include "worker/checkpoint_agree.h"
+
+#include "base/alloc.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { SHAPE_TEXT_SIZE = 96 };
+
+enum muster_status checkpoint_agree(struct comm *comm, enum muster_status mine, struct muster_error *err)
+{
+    float failed_count = mine != MUSTER_OK ? 1.0f : 0.0f; /* a sum of ones: exact in any order */
+    struct muster_error own = {.status = mine};
+    if (mine != MUSTER_OK)
+        memcpy(own.text, err->text, sizeof own.text);
+    enum muster_status status = comm_all_reduce_f32(comm, &failed_count, 1, err);
+    if (status != MUSTER_OK || failed_count < 0.5f)
+        return status;
+    for (int rank = 0; rank < comm->size; rank++) {
+        struct muster_error verdict = own;
+        status = comm_broadcast(comm, &verdict, (int64_t)sizeof verdict, rank, err);
+        if (status != MUSTER_OK)
+            return status;
+        if (verdict.status != MUSTER_OK && comm->size == 1)
+            return muster_error_set(err, verdict.status, "%s", verdict.text);
+        if (verdict.status != MUSTER_OK)
+            return muster_error_set(err, verdict.status, "rank %d: %.1000s", rank, verdict.text);
+    }
+    return muster_error_set(err, MUSTER_ERR_INTERNAL, "a rank failed to save or load, and none says so");
+}
+
+enum muster_status checkpoint_gather(struct comm *comm, const void *mine, int64_t bytes, char **all,
+                                     int64_t **counts, struct muster_error *err)
+{
+    enum muster_status status = MUSTER_OK;
+    int64_t total = 0, before = 0;
+    *all = NULL;
+    *counts = alloc_zeroed((size_t)comm->size, sizeof **counts);
+    int64_t *counts_bytes = alloc_zeroed((size_t)comm->size, sizeof *counts_bytes);
+    if (*counts == NULL || counts_bytes == NULL)
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to gather from %d ranks", comm->size);
+    status = checkpoint_agree(comm, status, err);
+    if (status != MUSTER_OK)
+        goto out;
+    for (int rank = 0; rank < comm->size; rank++)
+        counts_bytes[rank] = sizeof **counts;
+    (*counts)[comm->rank] = bytes;
+    status = comm_all_gather(comm, *counts, counts_bytes, err);
+    if (status != MUSTER_OK)
+        goto out;
+    for (int rank = 0; rank < comm->size; rank++) {
+        before += rank < comm->rank ? (*counts)[rank] : 0;
+        total += (*counts)[rank];
+    }
+    *all = alloc_zeroed((size_t)total, 1);
+    if (*all == NULL)
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to gather %" PRId64 " bytes", total);
+    else if (bytes > 0)
+        memcpy(*all + before, mine, (size_t)bytes);
+    status = checkpoint_agree(comm, status, err);
+    if (status == MUSTER_OK)
+        status = comm_all_gather(comm, *all, *counts, err);
+out:
+    alloc_free(counts_bytes);
+    return status;
+}
+
+static enum muster_status chunks_place(const struct ckpt_layout *layout, int64_t step,
+                                       const struct checkpoint_chunk *chunks, int64_t count,
+                                       struct hash128 *out, struct muster_error *err)
+{
+    int64_t chunks_a_kind = layout->flat_count / layout->chunk_elements,
+            missing = chunks_a_kind * layout->kind_count;
+    int64_t expected = missing;
+    struct hash128 *all = alloc_zeroed((size_t)expected, sizeof *all);
+    bool *seen = alloc_zeroed((size_t)expected, sizeof *seen);
+    enum muster_status status = MUSTER_OK;
+    if (all == NULL || seen == NULL)
+        status =
+            muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for %" PRId64 " chunk hashes", expected);
+    for (int64_t i = 0; i < count && status == MUSTER_OK; i++) {
+        int64_t index = chunks[i].index;
+        if (index < 0 || index >= expected || seen[index]) {
+            status =
+                muster_error_set(err, MUSTER_ERR_INTERNAL,
+                                 "chunk %" PRId64 " of the state is held by two ranks, or is none", index);
+            break;
+        }
+        all[index] = chunks[i].hash;
+        seen[index] = true;
+        missing--;
+    }
+    if (status == MUSTER_OK && missing != 0)
+        status = muster_error_set(err, MUSTER_ERR_INTERNAL,
+                                  "%" PRId64 " of %" PRId64 " chunks of the state are held by no rank",
+                                  missing, expected);
+    if (status == MUSTER_OK) {
+        *out = ckpt_state_hash(layout, step, all);
+        if (hash_equal(*out, (struct hash128){0, 0}))
+            status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the state hash");
+    }
+    alloc_free(seen);
+    alloc_free(all);
+    return status;
+}
+
+enum muster_status checkpoint_combine(struct comm *comm, const struct ckpt_layout *layout, int64_t step,
+                                      const struct checkpoint_chunk *mine, int64_t count, struct hash128 *out,
+                                      struct muster_error *err)
+{
+    char *all = NULL;
+    int64_t *counts = NULL, total = 0;
+    enum muster_status status =
+        checkpoint_gather(comm, mine, count * (int64_t)sizeof *mine, &all, &counts, err);
+    if (status == MUSTER_OK) {
+        for (int rank = 0; rank < comm->size; rank++)
+            total += counts[rank];
+        status = chunks_place(layout, step, (const struct checkpoint_chunk *)(const void *)all,
+                              total / (int64_t)sizeof *mine, out, err);
+        status = checkpoint_agree(comm, status, err);
+    }
+    alloc_free(counts);
+    alloc_free(all);
+    return status;
+}
+
+/* Does the checkpoint belong to this job? */
+
+static const char *shape_format(char out[SHAPE_TEXT_SIZE], const struct ckpt_tensor *tensor)
+{
+    size_t length = 0;
+    out[0] = '\0';
+    for (int i = 0; i < tensor->dim_count; i++)
+        length += (size_t)snprintf(out + length, SHAPE_TEXT_SIZE - length, "%s%" PRId64, i > 0 ? ", " : "",
+                                   tensor->shape[i]);
+    return out;
+}
+
+static bool tensors_equal(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
+{
+    return strcmp(a->name, b->name) == 0 && a->dim_count == b->dim_count && a->offset == b->offset &&
+           memcmp(a->shape, b->shape, (size_t)a->dim_count * sizeof a->shape[0]) == 0;
+}
+
+static enum muster_status tensors_match(const char *folder, const struct ckpt_layout *stored,
+                                        const struct ckpt_layout *wanted, struct muster_error *err)
+{
+    char there[SHAPE_TEXT_SIZE], here[SHAPE_TEXT_SIZE];
+    for (int i = 0; i < stored->tensor_count && i < wanted->tensor_count; i++) {
+        const struct ckpt_tensor *a = &stored->tensors[i], *b = &wanted->tensors[i];
+        if (!tensors_equal(a, b))
+            return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                    "%s is of another model: its tensor %d is %s [%s] at element %" PRId64
+                                    ", this job's is %s [%s] at %" PRId64,
+                                    folder, i, a->name, shape_format(there, a), a->offset, b->name,
+                                    shape_format(here, b), b->offset);
+    }
+    if (stored->tensor_count != wanted->tensor_count)
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                "%s is of another model: it has %d tensors, this job has %d", folder,
+                                stored->tensor_count, wanted->tensor_count);
+    return MUSTER_OK;
+}
+
+static enum muster_status kinds_match(const char *folder, const struct ckpt_layout *stored,
+                                      const struct ckpt_layout *wanted, struct muster_error *err)
+{
+    for (int i = 0; i < stored->kind_count || i < wanted->kind_count; i++) {
+        const char *there = i < stored->kind_count ? stored->kinds[i] : "nothing";
+        const char *here = i < wanted->kind_count ? wanted->kinds[i] : "nothing";
+        if (strcmp(there, here) != 0)
+            return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                    "%s is of another optimizer: it holds %s where this job holds %s", folder,
+                                    there, here);
+    }
+    return MUSTER_OK;
+}
+
+static enum muster_status job_match(const struct ckpt *ckpt, const char *folder,
+                                    const struct ckpt_layout *wanted, struct hash128 job,
+                                    struct muster_error *err)
+{
+    const struct ckpt_layout *stored = ckpt_layout(ckpt);
+    char there[HASH_TEXT_SIZE], here[HASH_TEXT_SIZE];
+    enum muster_status status = tensors_match(folder, stored, wanted, err);
+    if (status == MUSTER_OK)
+        status = kinds_match(folder, stored, wanted, err);
+    if (status != MUSTER_OK)
+        return status;
+    if (stored->chunk_elements != wanted->chunk_elements || stored->flat_count != wanted->flat_count)
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                "%s holds %" PRId64 " elements in chunks of %" PRId64 ", this job %" PRId64
+                                " in chunks of %" PRId64,
+                                folder, stored->flat_count, stored->chunk_elements, wanted->flat_count,
+                                wanted->chunk_elements);
+    if (hash_equal(ckpt_job_hash(ckpt), job))
+        return MUSTER_OK;
+    hash_format(ckpt_job_hash(ckpt), there);
+    hash_format(job, here);
+    return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                            "%s was saved by another job: keys that change what is computed differ (job hash "
+                            "%s there, %s here)",
+                            folder, there, here);
+}
+
+/* Verifying together: rank r takes the r-th part of the shards and of the chunks. */
+
+static int64_t share_begin(int64_t count, int rank, int size)
+{
+    return count / size * rank + (count % size * rank) / size;
+}
+
+static enum muster_status shards_verify(const struct comm *comm, const struct ckpt *ckpt,
+                                        struct muster_error *err)
+{
+    int64_t end = share_begin(ckpt_shard_count(ckpt), comm->rank + 1, comm->size);
+    for (int64_t i = share_begin(ckpt_shard_count(ckpt), comm->rank, comm->size); i < end; i++) {
+        enum muster_status status = ckpt_shard_verify(ckpt, (int)i, err);
+        if (status != MUSTER_OK)
+            return status;
+    }
+    return MUSTER_OK;
+}
+
+/* This rank's share of the chunk hashes, from the files. */
+static enum muster_status chunks_hash(const struct comm *comm, const struct ckpt *ckpt,
+                                      struct checkpoint_chunk **out, int64_t *count, struct muster_error *err)
+{
+    const struct ckpt_layout *layout = ckpt_layout(ckpt);
+    int64_t chunk = layout->chunk_elements, chunks_a_kind = layout->flat_count / chunk;
+    int64_t first = share_begin(chunks_a_kind * layout->kind_count, comm->rank, comm->size);
+    int64_t end = share_begin(chunks_a_kind * layout->kind_count, comm->rank + 1, comm->size);
+    enum muster_status status = MUSTER_OK;
+    float *data = alloc_zeroed((size_t)chunk, sizeof *data);
+    *out = alloc_zeroed((size_t)(end - first), sizeof **out);
+    *count = end - first;
+    if (data == NULL || *out == NULL)
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY,
+                                  "no memory to hash chunks of %" PRId64 " elements", chunk);
+    for (int64_t i = first; i < end && status == MUSTER_OK; i++) {
+        int64_t at = i % chunks_a_kind * chunk;
+        status = ckpt_read(ckpt, (int)(i / chunks_a_kind), at, at + chunk, data, err);
+        (*out)[i - first] = (struct checkpoint_chunk){i, hash_xxh3(data, (size_t)chunk * sizeof *data)};
+    }
+    alloc_free(data);
+    return status;
+}
+
+static enum muster_status data_verify(struct comm *comm, const struct ckpt *ckpt, const char *folder,
+                                      struct muster_error *err)
+{
+    struct checkpoint_chunk *chunks = NULL;
+    int64_t count = 0;
+    struct hash128 state;
+    enum muster_status status = shards_verify(comm, ckpt, err);
+    if (status == MUSTER_OK)
+        status = chunks_hash(comm, ckpt, &chunks, &count, err);
+    status = checkpoint_agree(comm, status, err);
+    if (status == MUSTER_OK)
+        status = checkpoint_combine(comm, ckpt_layout(ckpt), ckpt_step(ckpt), chunks, count, &state, err);
+    if (status == MUSTER_OK && !hash_equal(state, ckpt_recorded_state_hash(ckpt)))
+        status =
+            muster_error_set(err, MUSTER_ERR_CORRUPT,
+                             "%s: the data do not have the state hash that its MANIFEST records", folder);
+    alloc_free(chunks);
+    return status;
+}
+
+enum muster_status checkpoint_verify_shared(struct comm *comm, const char *folder,
+                                            const struct ckpt_layout *layout, struct hash128 job,
+                                            struct ckpt **out, struct muster_error *err)
+{
+    struct ckpt *ckpt = NULL;
+    *out = NULL;
+    enum muster_status status = ckpt_open(folder, &ckpt, err);
+    if (status == MUSTER_OK && layout != NULL)
+        status = job_match(ckpt, folder, layout, job, err);
+    status = checkpoint_agree(comm, status, err);
+    if (status == MUSTER_OK)
+        status = data_verify(comm, ckpt, folder, err);
+    if (status != MUSTER_OK) {
+        ckpt_close(ckpt);
+        return status;
+    }
+    *out = ckpt;
+    return MUSTER_OK;
+}

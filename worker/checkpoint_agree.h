@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What saving and loading share: one verdict for all ranks, and the state hash put together from what each
+ * rank can see. Private to worker/checkpoint*.c.
+ */
+#ifndef MUSTER_WORKER_CHECKPOINT_AGREE_H
+#define MUSTER_WORKER_CHECKPOINT_AGREE_H
+
+#include "comm/comm.h"
+#include "coordinator/ckpt/ckpt.h"
+
+/** The hash of one chunk on its way to the other ranks; index = kind · chunks + chunk. */
+struct checkpoint_chunk {
+    int64_t index;
+    struct hash128 hash;
+};
+
+/**
+ * One verdict from all ranks' own: MUSTER_OK when all are, otherwise status and text of the lowest failing
+ * rank, on all. Collective; allocates nothing, so that a rank short of memory can still say so.
+ * \param err  not NULL; holds the text when `mine` is not MUSTER_OK
+ */
+enum muster_status checkpoint_agree(struct comm *comm, enum muster_status mine, struct muster_error *err);
+
+/** All ranks' blocks, in rank order, on all ranks: *all (alloc_free), with counts[rank] bytes each
+ * (*counts, alloc_free). Collective. */
+enum muster_status checkpoint_gather(struct comm *comm, const void *mine, int64_t bytes, char **all,
+                                     int64_t **counts, struct muster_error *err);
+
+/** The state hash from the chunks that the ranks know; each must be known to exactly one. Collective. */
+enum muster_status checkpoint_combine(struct comm *comm, const struct ckpt_layout *layout, int64_t step,
+                                      const struct checkpoint_chunk *mine, int64_t count, struct hash128 *out,
+                                      struct muster_error *err);
+
+/**
+ * ckpt_verify shared out: each rank opens `folder`, reads its share of the shards and hashes its share of the
+ * chunks. Collective; the same status on all ranks. \param layout  when not NULL, layout and job must be the
+ * checkpoint's own (BAD_INPUT) \param out  the open checkpoint on success
+ */
+enum muster_status checkpoint_verify_shared(struct comm *comm, const char *folder,
+                                            const struct ckpt_layout *layout, struct hash128 job,
+                                            struct ckpt **out, struct muster_error *err);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Rank 0 alone looks at the folder, so that all ranks see the same list; each candidate is then verified by
+ * all. The ranks' arrays are written only once a checkpoint has been accepted by everybody. Checkpoints that
+ * are there but damaged, all of them, end the start: silently beginning again at step 0 would be the most
+ * expensive answer.
+ */
+#include "worker/checkpoint.h"
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "worker/checkpoint_agree.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct load {
+    struct comm *comm;
+    const char *dir;
+    const struct ckpt_layout *layout;
+    struct hash128 job;
+    const struct ckpt_piece *pieces;
+    int piece_count;
+};
+
+/* Rank 0's walk through the folder, newest first. */
+struct candidates {
+    struct ckpt_catalogue catalogue;
+    int next, damaged_count;
+    char newest_reason[256];
+};
+
+static void candidate_reject(struct candidates *candidates, const char *folder, const char *reason,
+                             bool damaged)
+{
+    log_warn("checkpoint %s is not used: %s", folder, reason);
+    if (damaged && candidates->damaged_count++ == 0)
+        snprintf(candidates->newest_reason, sizeof candidates->newest_reason, "%.*s",
+                 (int)sizeof candidates->newest_reason - 1, reason);
+}
+
+/* The path of the next one that opens, or "". */
+static enum muster_status candidate_next(struct candidates *candidates, const char *dir,
+                                         char path[FS_PATH_MAX], struct muster_error *err)
+{
+    char manifest[FS_PATH_MAX];
+    while (candidates->next < candidates->catalogue.count) {
+        const struct ckpt_entry *entry = &candidates->catalogue.entries[candidates->next++];
+        enum muster_status status = fs_path_join(path, dir, entry->folder, err);
+        if (status == MUSTER_OK)
+            status = fs_path_join(manifest, path, CKPT_MANIFEST_NAME, err);
+        if (status != MUSTER_OK || entry->committed)
+            return status;
+        candidate_reject(candidates, entry->folder, entry->reason, fs_exists(manifest));
+    }
+    path[0] = '\0';
+    if (candidates->damaged_count > 0)
+        return muster_error_set(err, MUSTER_ERR_CORRUPT,
+                                "no checkpoint in %s can be used, %d damaged; the newest: %s", dir,
+                                candidates->damaged_count, candidates->newest_reason);
+    return MUSTER_OK;
+}
+
+static enum muster_status pieces_read(const struct load *load, const struct ckpt *ckpt,
+                                      struct muster_error *err)
+{
+    for (int kind = 0; kind < load->layout->kind_count; kind++) {
+        for (int i = 0; i < load->piece_count; i++) {
+            const struct ckpt_piece *piece = &load->pieces[i];
+            enum muster_status status =
+                ckpt_read(ckpt, kind, piece->begin, piece->end, piece->data[kind], err);
+            if (status != MUSTER_OK)
+                return status;
+        }
+    }
+    return MUSTER_OK;
+}
+
+/* Verifies one checkpoint and, if all ranks accept it, loads it. *accepted false: the pieces are untouched.
+ */
+static enum muster_status checkpoint_try(const struct load *load, const char *folder, bool *accepted,
+                                         int64_t *step, int64_t *tokens_seen, struct muster_error *err)
+{
+    struct ckpt *ckpt = NULL;
+    enum muster_status status =
+        checkpoint_verify_shared(load->comm, folder, load->layout, load->job, &ckpt, err);
+    *accepted = status == MUSTER_OK;
+    if (!*accepted)
+        return status;
+    status = checkpoint_agree(load->comm, pieces_read(load, ckpt, err), err);
+    if (status == MUSTER_OK) {
+        *step = ckpt_step(ckpt);
+        *tokens_seen = ckpt_tokens_seen(ckpt);
+    }
+    ckpt_close(ckpt);
+    return status;
+}
+
+static enum muster_status newest_load(const struct load *load, struct candidates *candidates, int64_t *step,
+                                      int64_t *tokens_seen, struct muster_error *err)
+{
+    struct comm *comm = load->comm;
+    char path[FS_PATH_MAX] = "";
+    for (;;) {
+        enum muster_status status =
+            comm->rank == 0 ? candidate_next(candidates, load->dir, path, err) : MUSTER_OK;
+        status = checkpoint_agree(comm, status, err);
+        if (status == MUSTER_OK)
+            status = comm_broadcast(comm, path, sizeof path, 0, err);
+        if (status != MUSTER_OK || path[0] == '\0')
+            return status;
+        bool accepted;
+        status = checkpoint_try(load, path, &accepted, step, tokens_seen, err);
+        if (accepted || (status != MUSTER_ERR_CORRUPT && status != MUSTER_ERR_IO))
+            return status;
+        if (comm->rank == 0)
+            candidate_reject(candidates, path, err->text, true);
+    }
+}
+
+enum muster_status checkpoint_load(struct comm *comm, const char *dir, const char *folder,
+                                   const struct ckpt_layout *layout, struct hash128 job,
+                                   const struct ckpt_piece *pieces, int piece_count, int64_t *step,
+                                   int64_t *tokens_seen, struct muster_error *err)
+{
+    struct muster_error local;
+    struct candidates candidates = {.next = 0};
+    struct load load = {comm, dir, layout, job, pieces, piece_count};
+    enum muster_status status = MUSTER_OK;
+    bool accepted;
+    err = err != NULL ? err : &local;
+    *step = -1;
+    *tokens_seen = 0;
+    if (folder != NULL && !fs_is_folder(folder))
+        status = muster_error_set(err, MUSTER_ERR_BAD_INPUT, "there is no checkpoint %s", folder);
+    else if (folder == NULL && comm->rank == 0)
+        status = ckpt_catalogue_read(dir, &candidates.catalogue, err);
+    status = checkpoint_agree(comm, status, err);
+    if (status == MUSTER_OK && folder != NULL)
+        status = checkpoint_try(&load, folder, &accepted, step, tokens_seen, err);
+    else if (status == MUSTER_OK)
+        status = newest_load(&load, &candidates, step, tokens_seen, err);
+    ckpt_catalogue_release(&candidates.catalogue);
+    return status;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A loader is made for every evaluation: evaluations are rare, and the training step is the part that must
+ * not allocate.
+ */
+#include "worker/evaluate.h"
+
+#include "base/alloc.h"
+#include "worker/train_step.h"
+
+struct evaluator {
+    struct rank_state *state;
+    struct comm *comm;
+    const struct dataset *dataset;
+    struct sampler *sampler;
+    int batches;
+    float *host;
+    double *sums;         /* [2 · batches]: loss and hits of each */
+    int64_t *block_bytes; /* [ranks] */
+};
+
+static int evaluator_first(const struct evaluator *evaluator, int rank)
+{
+    return (int)((int64_t)evaluator->batches * rank / evaluator->comm->size);
+}
+
+enum muster_status evaluator_create(struct rank_state *state, struct comm *comm,
+                                    const struct dataset *dataset, int64_t iters, struct evaluator **out,
+                                    struct muster_error *err)
+{
+    *out = NULL;
+    struct evaluator *evaluator = alloc_zeroed(1, sizeof *evaluator);
+    if (!evaluator)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for evaluation");
+    *evaluator = (struct evaluator){.state = state, .comm = comm, .dataset = dataset};
+    int64_t held = dataset_info(dataset)->sample_count / state->plan->graph->micro_batch_size;
+    evaluator->batches = (int)(iters < held ? iters : held);
+    evaluator->host = alloc_zeroed((size_t)state->plan->graph->tokens, sizeof *evaluator->host);
+    evaluator->sums = alloc_zeroed(2 * (size_t)evaluator->batches, sizeof *evaluator->sums);
+    evaluator->block_bytes = alloc_zeroed((size_t)comm->size, sizeof *evaluator->block_bytes);
+    enum muster_status status = MUSTER_OK;
+    if (!evaluator->host || !evaluator->sums || !evaluator->block_bytes)
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for evaluation");
+    if (!status)
+        status = sampler_create(dataset, 0, false, &evaluator->sampler, err);
+    if (status) {
+        evaluator_destroy(evaluator);
+        return status;
+    }
+    for (int rank = 0; rank < comm->size; rank++)
+        evaluator->block_bytes[rank] =
+            (evaluator_first(evaluator, rank + 1) - evaluator_first(evaluator, rank)) * 2 *
+            (int64_t)sizeof(double);
+    *out = evaluator;
+    return MUSTER_OK;
+}
+
+void evaluator_destroy(struct evaluator *evaluator)
+{
+    if (!evaluator)
+        return;
+    sampler_destroy(evaluator->sampler);
+    alloc_free(evaluator->host);
+    alloc_free(evaluator->sums);
+    alloc_free(evaluator->block_bytes);
+    alloc_free(evaluator);
+}
+
+static enum muster_status evaluator_own_batches(struct evaluator *evaluator, int first, int last,
+                                                struct muster_error *err)
+{
+    struct rank_state *state = evaluator->state;
+    const struct graph *graph = state->plan->graph;
+    struct loader_options options = {
+        .micro_batch_size = graph->micro_batch_size,
+        .slots_per_step = evaluator->batches,
+        .slot_begin = first,
+        .slot_end = last,
+        .first_step = 0,
+        .last_step = 1,
+        .seq_len = graph->config.seq_len,
+        .vocab_size = graph->config.vocab_size,
+        .input_size = graph->config.input_size,
+        .depth = 2,
+    };
+    struct loader *loader = NULL;
+    enum muster_status status = loader_create(evaluator->dataset, evaluator->sampler, &options, &loader, err);
+    struct executor_step forward = {.gradients = NULL};
+    for (int batch = first; batch < last && !status; batch++) {
+        struct loader_batch data;
+        status = loader_next(loader, &data, err);
+        if (!status)
+            status = train_step_feed(state, &data, err);
+        if (!status)
+            status = executor_run(state->executor, &forward, err);
+        if (!status)
+            status = train_step_results(state, evaluator->host, &evaluator->sums[2 * batch],
+                                        &evaluator->sums[2 * batch + 1], err);
+    }
+    loader_destroy(loader);
+    return status;
+}
+
+enum muster_status evaluator_run(struct evaluator *evaluator, double *loss, double *accuracy,
+                                 struct muster_error *err)
+{
+    int rank = evaluator->comm->rank;
+    int first = evaluator_first(evaluator, rank), last = evaluator_first(evaluator, rank + 1);
+    enum muster_status status = MUSTER_OK;
+    if (first < last)
+        status = evaluator_own_batches(evaluator, first, last, err);
+    if (!status)
+        status = comm_all_gather(evaluator->comm, evaluator->sums, evaluator->block_bytes, err);
+    if (status)
+        return status;
+    double loss_sum = 0.0, correct_sum = 0.0;
+    for (int batch = 0; batch < evaluator->batches; batch++) {
+        loss_sum += evaluator->sums[2 * batch];
+        correct_sum += evaluator->sums[2 * batch + 1];
+    }
+    double tokens = (double)evaluator->batches * (double)evaluator->state->plan->graph->tokens;
+    *loss = loss_sum / tokens;
+    *accuracy = correct_sum / tokens;
+    return MUSTER_OK;
+}

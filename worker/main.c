@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * muster-worker: one rank. `mpirun -n 8 muster-worker job.yaml` trains without the coordinator process too.
+ * Here, and only here, errors are printed and the process exits.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "comm/comm.h"
+#include "worker/generate.h"
+#include "worker/trainer.h"
+
+static volatile sig_atomic_t worker_stop;
+
+static void worker_on_signal(int signal_number)
+{
+    (void)signal_number;
+    worker_stop = 1;
+}
+
+/* Signals only raise a flag; the step's exchange turns it into one decision for all ranks. */
+static void worker_catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = worker_on_signal, .sa_flags = SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+static int worker_usage(FILE *out, int code)
+{
+    fputs("usage: mpirun -n RANKS muster-worker JOB.yaml [--resume auto|never|FOLDER] [--instruction-set "
+          "NAME]\n"
+          "       muster-worker --generate PATH [--prompt TEXT] [--tokens N] [--temperature T] [--top-k K] "
+          "[--seed S]\n"
+          "\n"
+          "One rank of a training run. Usually started by `muster run`.\n"
+          "example: mpirun -n 2 muster-worker configs/quickstart.yaml\n"
+          "exit codes: 0 done, 1 failed, 2 bad input, 75 stopped with a checkpoint (the same command "
+          "continues)\n",
+          out);
+    return code;
+}
+
+static int worker_generate(int argc, char **argv)
+{
+    struct generate_options options = {
+        .prompt = "", .token_count = 200, .temperature = 0.8, .top_k = 0, .seed = 1};
+    options.path = argc > 2 ? argv[2] : NULL;
+    double number = 0.0;
+    for (int i = 3; i + 1 < argc; i += 2) {
+        bool ok = true;
+        if (!strcmp(argv[i], "--prompt"))
+            options.prompt = argv[i + 1];
+        else if (!strcmp(argv[i], "--tokens"))
+            ok = text_parse_int64(argv[i + 1], &options.token_count) && options.token_count >= 0;
+        else if (!strcmp(argv[i], "--temperature"))
+            ok = text_parse_double(argv[i + 1], &options.temperature);
+        else if (!strcmp(argv[i], "--top-k"))
+            ok = text_parse_int64(argv[i + 1], &options.top_k);
+        else if (!strcmp(argv[i], "--seed") && (ok = text_parse_double(argv[i + 1], &number)))
+            options.seed = (uint64_t)number;
+        else
+            ok = false;
+        if (!ok)
+            return worker_usage(stderr, MUSTER_EXIT_BAD_INPUT);
+    }
+    if (!options.path || argc % 2 == 0)
+        return worker_usage(stderr, MUSTER_EXIT_BAD_INPUT);
+    struct text out;
+    struct muster_error err = {0};
+    text_init(&out);
+    enum muster_status status = generate_run(&options, &out, &err);
+    if (status)
+        fprintf(stderr, "muster-worker: %s\n", err.text);
+    else
+        fwrite(out.data, 1, out.length, stdout), fputc('\n', stdout);
+    text_release(&out);
+    return muster_status_exit_code(status);
+}
+
+static bool worker_parse(int argc, char **argv, struct trainer_options *options)
+{
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--resume") && i + 1 < argc)
+            options->resume = argv[++i];
+        else if (!strcmp(argv[i], "--instruction-set") && i + 1 < argc)
+            options->instruction_set = argv[++i];
+        else if (argv[i][0] != '-' && !options->job_path)
+            options->job_path = argv[i];
+        else
+            return false;
+    }
+    return options->job_path != NULL;
+}
+
+/* Errors every rank has alike end the job quietly after rank 0 has spoken; one rank's own error takes all the
+ * others with it. */
+static bool worker_error_is_shared(enum muster_status status)
+{
+    return status == MUSTER_OK || status == MUSTER_ERR_CANCELLED || status == MUSTER_ERR_NUMERIC;
+}
+
+static int worker_train(struct trainer_options *options)
+{
+    struct muster_error err = {0};
+    struct comm *comm = NULL;
+    struct text report;
+    text_init(&report);
+    options->report = &report;
+    enum muster_status status = comm_mpi_create(&comm, &err);
+    if (status) {
+        fprintf(stderr, "muster-worker: %s\n", err.text);
+        return muster_status_exit_code(status);
+    }
+    int rank = comm->rank, size = comm->size;
+    status = trainer_run(comm, options, &err);
+    int code = muster_status_exit_code(status);
+    if (report.length > 0)
+        fputs(report.data, stderr);
+    bool shared = worker_error_is_shared(status) || status == MUSTER_ERR_BAD_INPUT;
+    if (status && (!shared || rank == 0)) {
+        char host[64] = "";
+        gethostname(host, sizeof host - 1);
+        if (size > 1 && !shared)
+            fprintf(stderr, "muster-worker: rank %d (%s): %s\n", rank, host, err.text);
+        else
+            fprintf(stderr, "muster-worker: %s\n", err.text);
+        log_error("%s: %s", muster_status_name(status), err.text);
+    }
+    text_release(&report);
+    if (!shared) {
+        fflush(NULL);
+        comm_abort(comm, code);
+    }
+    comm_destroy(comm);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    double launched_s = clock_seconds();
+    if (argc > 1 && !strcmp(argv[1], "--help"))
+        return worker_usage(stdout, MUSTER_EXIT_DONE);
+    if (argc > 1 && !strcmp(argv[1], "--generate"))
+        return worker_generate(argc, argv);
+    struct trainer_options options = {.stop = &worker_stop, .launched_s = launched_s};
+    const char *live = getenv("MUSTER_LIVE");
+    options.live = live && !strcmp(live, "1");
+    if (!worker_parse(argc, argv, &options))
+        return worker_usage(stderr, MUSTER_EXIT_BAD_INPUT);
+    worker_catch_signals();
+    return worker_train(&options);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Rank 0 does what must be done once; the status is shared before anybody goes on, so no rank waits for one
+ * that has failed.
+ */
+#include "worker/run_folder.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+
+enum muster_status run_folder_share_status(struct comm *comm, int root, enum muster_status status,
+                                           struct muster_error *err)
+{
+    struct muster_error shared = {0};
+    if (comm->rank == root && status)
+        shared = *err;
+    enum muster_status sent = comm_broadcast(comm, &shared, sizeof shared, root, err);
+    if (sent)
+        return sent;
+    if (shared.status)
+        *err = shared;
+    return shared.status;
+}
+
+static enum muster_status run_folder_create(struct run_folder *folder, const struct job *job,
+                                            struct muster_error *err)
+{
+    char path[FS_PATH_MAX];
+    enum muster_status status = fs_folder_create(job->output_dir, err);
+    if (!status)
+        status = fs_path_join(path, job->output_dir, "logs", err);
+    if (!status)
+        status = fs_folder_create(path, err);
+    if (!status)
+        status = fs_folder_create(job->checkpoint.dir, err);
+    if (!status)
+        status = fs_path_join(path, job->output_dir, "lock", err);
+    if (!status)
+        status = fs_lock_take(&folder->lock, path, err);
+    folder->locked = !status;
+    return status;
+}
+
+enum muster_status run_folder_open(struct run_folder *folder, struct comm *comm, const struct job *job,
+                                   struct muster_error *err)
+{
+    memset(folder, 0, sizeof *folder);
+    snprintf(folder->path, sizeof folder->path, "%s", job->output_dir);
+    enum muster_status status = comm->rank == 0 ? run_folder_create(folder, job, err) : MUSTER_OK;
+    status = run_folder_share_status(comm, 0, status, err);
+    if (status)
+        return status;
+    char logs[FS_PATH_MAX], path[FS_PATH_MAX], name[32];
+    snprintf(name, sizeof name, "rank-%04d.log", comm->rank);
+    status = fs_path_join(logs, folder->path, "logs", err);
+    if (!status)
+        status = fs_folder_create(logs, err); /* on a host that does not share the folder */
+    if (!status)
+        status = fs_path_join(path, logs, name, err);
+    return status ? status : log_file_open(path, comm->rank, err);
+}
+
+void run_folder_close(struct run_folder *folder)
+{
+    log_file_close();
+    if (folder->locked)
+        fs_lock_release(&folder->lock);
+    folder->locked = false;
+}
+
+static enum muster_status run_folder_write(const struct run_folder *folder, const char *name,
+                                           const struct text *text, struct muster_error *err)
+{
+    char path[FS_PATH_MAX];
+    enum muster_status status = fs_path_join(path, folder->path, name, err);
+    return status ? status : fs_file_write(path, text->data, text->length, err);
+}
+
+enum muster_status run_folder_write_plan(const struct run_folder *folder, const struct job *job,
+                                         const struct plan *plan, struct muster_error *err)
+{
+    struct text text;
+    text_init(&text);
+    enum muster_status status = job_write_yaml(job, &text, err);
+    if (!status)
+        status = run_folder_write(folder, "job.yaml", &text, err);
+    text_clear(&text);
+    if (!status)
+        status = plan_write_json(plan, job, &text, err);
+    if (!status)
+        status = run_folder_write(folder, "plan.json", &text, err);
+    text_release(&text);
+    return status;
+}

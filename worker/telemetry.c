@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Losses go to metrics.jsonl in full precision, as decimals that read back to the same double, so two runs
+ * can be compared with cmp. MFU is the model's arithmetic (recompute not counted) against the peak that was
+ * measured on this machine at start.
+ */
+#include "worker/telemetry.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+
+enum { TELEMETRY_METRICS_MAX = 1 << 30 };
+
+/* Keeps the lines of steps up to `first_step`: what came after belongs to a past that did not happen. */
+static enum muster_status telemetry_truncate(const char *path, int64_t first_step, struct muster_error *err)
+{
+    if (!fs_exists(path))
+        return MUSTER_OK;
+    char *data = NULL;
+    size_t bytes = 0, kept = 0;
+    enum muster_status status = fs_file_read(path, TELEMETRY_METRICS_MAX, &data, &bytes, err);
+    if (status)
+        return status;
+    while (kept < bytes) {
+        char *end = memchr(data + kept, '\n', bytes - kept);
+        if (!end)
+            break;
+        json_t *line = json_loadb(data + kept, (size_t)(end - data) - kept, 0, NULL);
+        json_int_t step = line ? json_integer_value(json_object_get(line, "step")) : INT64_MAX;
+        json_decref(line);
+        if (step > first_step)
+            break;
+        kept = (size_t)(end - data) + 1;
+    }
+    if (kept < bytes)
+        status = fs_file_write(path, data, kept, err);
+    alloc_free(data);
+    return status;
+}
+
+enum muster_status telemetry_open(struct telemetry *t, const struct job *job, const struct plan *plan,
+                                  int rank, bool live, int64_t first_step, struct muster_error *err)
+{
+    *t = (struct telemetry){.job = job, .plan = plan, .live = live, .first_step = first_step};
+    t->started_s = t->interval_s = clock_seconds();
+    t->last_step = job->train.max_steps;
+    if (rank != 0)
+        return MUSTER_OK;
+    struct plan_memory memory;
+    enum muster_status status = plan_rank_memory(plan, 0, &memory, err);
+    if (status)
+        return status;
+    t->memory_bytes = memory.total_bytes;
+    t->out = stdout;
+    if (!job->logging.jsonl)
+        return MUSTER_OK;
+    char path[FS_PATH_MAX];
+    status = fs_path_join(path, job->output_dir, "metrics.jsonl", err);
+    if (!status)
+        status = telemetry_truncate(path, first_step, err);
+    if (status)
+        return status;
+    t->metrics = fopen(path, "ae");
+    return t->metrics ? MUSTER_OK : muster_error_set_errno(err, errno, "open %s", path);
+}
+
+void telemetry_close(struct telemetry *t)
+{
+    if (t->metrics)
+        fclose(t->metrics);
+    t->metrics = NULL;
+}
+
+static double telemetry_mfu(const struct telemetry *t, double step_s)
+{
+    return t->peak_flops > 0.0 ? t->plan->step_flops / step_s / t->peak_flops : 0.0;
+}
+
+static void telemetry_line(struct telemetry *t, int64_t number, const struct train_step_result *result,
+                           double step_s)
+{
+    char rate[32], eta[32], memory[32], mfu[32] = "";
+    text_format_count(rate, sizeof rate, (double)t->plan->step_tokens / step_s);
+    text_format_duration(eta, sizeof eta, step_s * (double)(t->last_step - number));
+    text_format_bytes(memory, sizeof memory, t->memory_bytes);
+    if (t->peak_flops > 0.0)
+        snprintf(mfu, sizeof mfu, "  mfu %.1f%%", 100.0 * telemetry_mfu(t, step_s));
+    bool images = t->plan->graph->config.type == MODEL_MLP;
+    fprintf(t->out,
+            "%sstep %lld/%lld  loss %.4f  lr %.3g  norm %.3g  %s %s/s%s  %.0f ms/step  eta %s  mem %s%s%s%s",
+            t->live ? "\r\033[K" : "", (long long)number, (long long)t->last_step, result->loss, result->lr,
+            result->grad_norm, rate, images ? "images" : "tokens", mfu, step_s * 1e3, eta, memory,
+            t->checkpoint[0] ? "  saved " : "", t->checkpoint, t->live ? "" : "\n");
+    fflush(t->out);
+}
+
+void telemetry_step(struct telemetry *t, int64_t number, const struct train_step_result *result,
+                    double step_s)
+{
+    if (t->steps_done++ == 0)
+        t->first_loss = result->loss;
+    t->last_loss = result->loss;
+    t->step_s_total += step_s;
+    if (t->metrics) {
+        fprintf(t->metrics,
+                "{\"step\": %lld, \"loss\": %.17g, \"accuracy\": %.17g, \"grad_norm\": %.17g, \"lr\": %.17g, "
+                "\"tokens\": "
+                "%lld, \"step_ms\": %.3f, \"compute_ms\": %.3f, \"reduce_ms\": %.3f, \"update_ms\": %.3f}\n",
+                (long long)number, result->loss, result->accuracy, result->grad_norm, result->lr,
+                (long long)(number * t->plan->step_tokens), step_s * 1e3, result->compute_s * 1e3,
+                result->reduce_s * 1e3, result->update_s * 1e3);
+        fflush(t->metrics);
+    }
+    t->interval_steps++;
+    bool due = number % t->job->logging.interval == 0 || number == t->last_step || t->steps_done == 1;
+    if (!t->out || (!due && !t->live))
+        return;
+    double now = clock_seconds();
+    if (!t->live) {
+        telemetry_line(t, number, result, (now - t->interval_s) / (double)t->interval_steps);
+        t->interval_steps = 0;
+        t->interval_s = now;
+    } else {
+        telemetry_line(t, number, result, step_s);
+    }
+}
+
+void telemetry_say(struct telemetry *t, const char *format, ...)
+{
+    if (!t->out)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(t->out, "%s", t->live ? "\r\033[K" : "");
+    vfprintf(t->out, format, arguments);
+    fputc('\n', t->out);
+    fflush(t->out);
+    va_end(arguments);
+}
+
+void telemetry_eval(struct telemetry *t, int64_t number, double loss, double accuracy)
+{
+    t->eval_loss = loss;
+    if (t->metrics) {
+        fprintf(t->metrics, "{\"step\": %lld, \"eval_loss\": %.17g, \"eval_accuracy\": %.17g}\n",
+                (long long)number, loss, accuracy);
+        fflush(t->metrics);
+    }
+    telemetry_say(t, "step %lld  validation loss %.4f  accuracy %.1f%%", (long long)number, loss,
+                  100.0 * accuracy);
+    t->interval_s = clock_seconds();
+    t->interval_steps = 0;
+}
+
+void telemetry_checkpoint(struct telemetry *t, int64_t number, double save_s, const char *failure)
+{
+    if (failure) {
+        telemetry_say(t, "step %lld  WARNING: checkpoint not saved, training goes on: %s", (long long)number,
+                      failure);
+        return;
+    }
+    snprintf(t->checkpoint, sizeof t->checkpoint, "%lld", (long long)number);
+    if (t->metrics) {
+        fprintf(t->metrics, "{\"step\": %lld, \"checkpoint_ms\": %.3f}\n", (long long)number, save_s * 1e3);
+        fflush(t->metrics);
+    }
+    log_info("checkpoint of step %lld saved in %.3f s", (long long)number, save_s);
+    t->interval_s += save_s;
+}
+
+void telemetry_summary(struct telemetry *t, int64_t steps_done, const char *state_hash, const char *ending)
+{
+    if (!t->out)
+        return;
+    char elapsed[32], rate[32] = "-";
+    text_format_duration(elapsed, sizeof elapsed, clock_seconds() - t->started_s);
+    if (t->steps_done)
+        text_format_count(rate, sizeof rate,
+                          (double)t->plan->step_tokens * (double)t->steps_done / t->step_s_total);
+    telemetry_say(t, "%s at step %lld of %lld", ending, (long long)steps_done, (long long)t->last_step);
+    if (t->steps_done) {
+        telemetry_say(t, "  steps this run   %lld in %s (%s %s/s)", (long long)t->steps_done, elapsed, rate,
+                      t->plan->graph->config.type == MODEL_MLP ? "images" : "tokens");
+        telemetry_say(t, "  loss             %.4f to %.4f", t->first_loss, t->last_loss);
+    }
+    if (t->eval_loss > 0.0)
+        telemetry_say(t, "  validation loss  %.4f", t->eval_loss);
+    telemetry_say(t, "  state hash       %s", state_hash);
+    telemetry_say(t, "  results          %s", t->job->output_dir);
+}

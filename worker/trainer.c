@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The life cycle, each stage a function that either leaves the trainer ready for the next or says why not.
+ * Whatever was built is released in one place, in the reverse order.
+ */
+#include "worker/trainer.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/checkpoint.h"
+#include "worker/evaluate.h"
+#include "worker/job_share.h"
+#include "worker/run_folder.h"
+#include "worker/telemetry.h"
+#include "worker/train_step.h"
+
+struct trainer {
+    struct comm *comm;
+    const struct trainer_options *options;
+    struct job_share share;
+    struct run_folder folder;
+    struct rank_state *state;
+    struct reducer *reducer;
+    struct optimizer *optimizer;
+    struct train_step *step;
+    struct dataset *train, *val;
+    struct sampler *sampler;
+    struct loader *loader;
+    struct evaluator *evaluator;
+    struct telemetry telemetry;
+    int64_t steps_done, saved_step;
+    struct hash128 state_hash;
+};
+
+static enum muster_status trainer_open_data(struct trainer *t, struct muster_error *err)
+{
+    const struct job *job = t->share.job;
+    enum muster_status status =
+        dataset_open(&job->data.train, job->data.format, t->share.config.seq_len, &t->train, err);
+    if (!status)
+        status = sampler_create(t->train, (uint64_t)job->seed, job->data.shuffle, &t->sampler, err);
+    if (!status && job->eval.interval > 0 && job->data.val.count > 0) {
+        status = dataset_open(&job->data.val, job->data.format, t->share.config.seq_len, &t->val, err);
+        if (!status)
+            status = evaluator_create(t->state, t->comm, t->val, job->eval.iters, &t->evaluator, err);
+    }
+    return status;
+}
+
+static enum muster_status trainer_start_loader(struct trainer *t, struct muster_error *err)
+{
+    const struct plan *plan = t->share.plan;
+    struct loader_options options = {
+        .micro_batch_size = plan->graph->micro_batch_size,
+        .slots_per_step = plan->slots,
+        .first_step = t->steps_done,
+        .last_step = t->share.job->train.max_steps,
+        .seq_len = t->share.config.seq_len,
+        .vocab_size = t->share.config.vocab_size,
+        .input_size = t->share.config.input_size,
+        .depth = (int)t->share.job->data.prefetch,
+    };
+    plan_slots_of_rank(plan, t->comm->rank, &options.slot_begin, &options.slot_end);
+    return loader_create(t->train, t->sampler, &options, &t->loader, err);
+}
+
+static enum muster_status trainer_build(struct trainer *t, struct muster_error *err)
+{
+    enum muster_status status = rank_state_create(t->share.job, t->share.plan, t->comm->rank,
+                                                  t->options->instruction_set, &t->state, err);
+    if (!status)
+        status = reducer_create(t->state, t->comm, &t->reducer, err);
+    if (!status)
+        status = optimizer_create(t->state, &t->optimizer, err);
+    if (!status)
+        status = train_step_create(t->state, t->comm, t->reducer, t->optimizer, &t->step, err);
+    return status ? status : trainer_open_data(t, err);
+}
+
+/* Weights and state from a checkpoint where there is one, otherwise fresh from the seed. */
+static enum muster_status trainer_resume(struct trainer *t, struct muster_error *err)
+{
+    const struct job *job = t->share.job;
+    const char *resume = t->options->resume ? t->options->resume : job->checkpoint.resume;
+    int64_t step = -1, tokens = 0;
+    bool from_folder = strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0;
+    enum muster_status status = MUSTER_OK;
+    if (strcmp(resume, "never") != 0)
+        status = checkpoint_load(t->comm, job->checkpoint.dir, from_folder ? resume : NULL, &t->state->layout,
+                                 job_hash(job), t->state->pieces, t->share.plan->bucket_count, &step, &tokens,
+                                 err);
+    if (status)
+        return status;
+    if (step < 0) {
+        t->saved_step = -1;
+        return rank_state_initialise(t->state, t->comm, err);
+    }
+    t->steps_done = t->saved_step = step;
+    return rank_state_publish_params(t->state, t->comm, err);
+}
+
+static enum muster_status trainer_save(struct trainer *t, struct muster_error *err)
+{
+    const struct job *job = t->share.job;
+    double started = clock_seconds();
+    struct text yaml;
+    text_init(&yaml);
+    enum muster_status status = job_write_yaml(job, &yaml, err);
+    struct ckpt_identity identity = {
+        .step = t->steps_done,
+        .job = job_hash(job),
+        .job_yaml = yaml.data,
+        .numerics = t->state->kernels->numerics,
+        .writer_count = t->comm->size,
+        .tokens_seen = t->steps_done * t->share.plan->step_tokens,
+    };
+    if (!status)
+        status =
+            checkpoint_save(t->comm, job->checkpoint.dir, &t->state->layout, &identity, t->state->pieces,
+                            t->share.plan->bucket_count, (int)job->checkpoint.keep_last, &t->state_hash, err);
+    text_release(&yaml);
+    bool survivable = status == MUSTER_ERR_NO_SPACE || status == MUSTER_ERR_IO;
+    if (status && !survivable)
+        return status;
+    telemetry_checkpoint(&t->telemetry, t->steps_done, clock_seconds() - started, status ? err->text : NULL);
+    if (!status)
+        t->saved_step = t->steps_done;
+    return MUSTER_OK;
+}
+
+static enum muster_status trainer_evaluate(struct trainer *t, struct muster_error *err)
+{
+    double loss, accuracy;
+    enum muster_status status = evaluator_run(t->evaluator, &loss, &accuracy, err);
+    if (!status)
+        telemetry_eval(&t->telemetry, t->steps_done, loss, accuracy);
+    return status;
+}
+
+static bool trainer_due(int64_t interval, int64_t step)
+{
+    return interval > 0 && step % interval == 0;
+}
+
+/* Steps until the end or a stop that all ranks saw at the same step. */
+static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct muster_error *err)
+{
+    const struct job *job = t->share.job;
+    *stopped = false;
+    while (t->steps_done < job->train.max_steps && !*stopped) {
+        double started = clock_seconds();
+        struct train_step_result result;
+        uint64_t flags = *t->options->stop ? TRAIN_FLAG_STOP : 0;
+        enum muster_status status = train_step_run(t->step, t->loader, t->steps_done, flags, &result, err);
+        if (status)
+            return status;
+        if (t->telemetry.steps_done == 0)
+            log_info("first step done %.3f s after launch", clock_seconds() - t->options->launched_s);
+        t->steps_done++;
+        *stopped = result.flags & TRAIN_FLAG_STOP;
+        telemetry_step(&t->telemetry, t->steps_done, &result, clock_seconds() - started);
+        bool last = t->steps_done == job->train.max_steps;
+        if (t->evaluator && !*stopped && (last || trainer_due(job->eval.interval, t->steps_done)))
+            status = trainer_evaluate(t, err);
+        if (!status && (last || *stopped || trainer_due(job->checkpoint.save_interval, t->steps_done)))
+            status = trainer_save(t, err);
+        if (status)
+            return status;
+    }
+    return MUSTER_OK;
+}
+
+static void trainer_introduce(struct trainer *t)
+{
+    const struct plan *plan = t->share.plan;
+    char count[32], memory[32];
+    text_format_count(count, sizeof count, (double)plan->graph->param_count_total);
+    text_format_bytes(memory, sizeof memory, t->state->memory.total_bytes);
+    telemetry_say(&t->telemetry,
+                  "%s: %s %s, %s parameters, %d rank%s of %d thread%s on %d host%s, %s a rank, %s",
+                  t->share.job->name, job_precision_name(t->share.job->train.precision),
+                  model_type_name(plan->graph->config.type), count, plan->ranks, plan->ranks == 1 ? "" : "s",
+                  plan->threads, plan->threads == 1 ? "" : "s", t->comm->node_count,
+                  t->comm->node_count == 1 ? "" : "s", memory, t->state->kernels->numerics);
+    if (t->steps_done > 0)
+        telemetry_say(&t->telemetry, "resumed from the checkpoint of step %lld", (long long)t->steps_done);
+    log_info("plan: %d logical workers, %lld slots a step, block %d to %d", plan->logical_workers,
+             (long long)plan->slots, plan->block_begin[t->comm->rank],
+             plan->block_begin[t->comm->rank + 1] - 1);
+}
+
+static enum muster_status trainer_finish(struct trainer *t, bool stopped, struct muster_error *err)
+{
+    enum muster_status status =
+        checkpoint_state_hash(t->comm, &t->state->layout, t->steps_done, t->state->pieces,
+                              t->share.plan->bucket_count, &t->state_hash, err);
+    if (status)
+        return status;
+    char hash[HASH_TEXT_SIZE];
+    hash_format(t->state_hash, hash);
+    bool unsaved = t->saved_step != t->steps_done;
+    telemetry_summary(&t->telemetry, t->steps_done, hash,
+                      stopped ? (unsaved ? "stopped, NOT saved" : "stopped and saved") : "finished");
+    if (stopped && !unsaved)
+        return muster_error_set(err, MUSTER_ERR_CANCELLED, "stopped at step %lld; the same command continues",
+                                (long long)t->steps_done);
+    if (unsaved)
+        return muster_error_set(err, MUSTER_ERR_IO, "the last checkpoint (step %lld) could not be saved",
+                                (long long)t->steps_done);
+    return MUSTER_OK;
+}
+
+static enum muster_status trainer_stages(struct trainer *t, struct muster_error *err)
+{
+    enum muster_status status =
+        job_share_read(&t->share, t->comm, t->options->job_path, t->options->report, err);
+    if (!status)
+        status = job_share_plan(&t->share, t->comm, err);
+    if (!status)
+        status = run_folder_open(&t->folder, t->comm, t->share.job, err);
+    if (!status)
+        status = trainer_build(t, err);
+    if (!status)
+        status = trainer_resume(t, err);
+    if (!status && t->comm->rank == 0)
+        status = run_folder_write_plan(&t->folder, t->share.job, t->share.plan, err);
+    if (!status)
+        status = telemetry_open(&t->telemetry, t->share.job, t->share.plan, t->comm->rank, t->options->live,
+                                t->steps_done, err);
+    if (status)
+        return status;
+    trainer_introduce(t);
+    bool stopped = false;
+    if (t->steps_done < t->share.job->train.max_steps) {
+        status = trainer_start_loader(t, err);
+        if (!status)
+            status = trainer_loop(t, &stopped, err);
+    }
+    return status ? status : trainer_finish(t, stopped, err);
+}
+
+enum muster_status trainer_run(struct comm *comm, const struct trainer_options *options,
+                               struct muster_error *err)
+{
+    struct trainer t = {.comm = comm, .options = options};
+    enum muster_status status = trainer_stages(&t, err);
+    telemetry_close(&t.telemetry);
+    evaluator_destroy(t.evaluator);
+    loader_destroy(t.loader);
+    sampler_destroy(t.sampler);
+    dataset_close(t.train);
+    dataset_close(t.val);
+    train_step_destroy(t.step);
+    optimizer_destroy(t.optimizer);
+    reducer_destroy(t.reducer);
+    rank_state_destroy(t.state);
+    run_folder_close(&t.folder);
+    job_share_release(&t.share);
+    return status;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The life of one rank: read the job, agree on the plan, open the run folder, allocate, resume or initialise,
+ * step, save, summarise.
+ */
+#ifndef MUSTER_WORKER_TRAINER_H
+#define MUSTER_WORKER_TRAINER_H
+
+#include <signal.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "comm/comm.h"
+
+struct trainer_options {
+    const char *job_path;
+    const char *resume;          /* overrides checkpoint.resume; NULL = as the job says */
+    const char *instruction_set; /* of the CPU back end; NULL = the best */
+    bool live;
+    const volatile sig_atomic_t *stop; /* not 0: save at the next step's end and leave */
+    double launched_s;                 /* clock_seconds() at process start */
+    struct text *report;               /* receives what is wrong with the job, line by line (rank 0) */
+};
+
+/**
+ * Trains to the end. Collective over all ranks of `comm`.
+ * \return MUSTER_OK when max_steps are done; CANCELLED after a stop that saved a checkpoint; BAD_INPUT on all
+ * ranks alike, told once by the caller on rank 0; anything else may be one rank's alone, and the caller must
+ * abort the job.
+ */
+enum muster_status trainer_run(struct comm *comm, const struct trainer_options *options,
+                               struct muster_error *err);
+
+#endif
