@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-enum log_level { LOG_DEBUG = 0, LOG_INFO, LOG_WARN, LOG_ERROR };
+enum log_level { LOG_DEBUG = 0, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_SILENT /* as a console level: nothing */ };
 
 /**
  * Opens (appends, mode 0600) the log file; NULL closes it. Lines in the file carry UTC time with

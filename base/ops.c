@@ -21,3 +21,9 @@ int64_t ops_head_loss_bytes(enum dtype dtype, int64_t chunk_rows, int64_t vocabu
     int64_t logits = chunk_rows * vocabulary * 4;
     return ops_round_up(dtype == DTYPE_F32 ? logits : logits + logits / 2);
 }
+
+int64_t ops_receive_bytes(int foreign_nodes, int64_t owned_count_max)
+{
+    int64_t piece = owned_count_max < OPS_REDUCE_PIECE ? owned_count_max : OPS_REDUCE_PIECE;
+    return foreign_nodes * piece * 4;
+}

@@ -34,6 +34,12 @@ int64_t ops_scratch_bytes(const struct ops_limits *limits);
  * rounded up to 64. */
 int64_t ops_head_loss_bytes(enum dtype dtype, int64_t chunk_rows, int64_t vocabulary);
 
+/** The exact reduction works on pieces of at most so many fp32 elements of each node. */
+enum { OPS_REDUCE_PIECE = 262144 };
+
+/** Receive bytes of the exact reduction: a piece of each of the other ranks' nodes. */
+int64_t ops_receive_bytes(int foreign_nodes, int64_t owned_count_max);
+
 #ifdef __cplusplus
 }
 #endif

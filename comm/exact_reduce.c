@@ -10,11 +10,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/ops.h"
 
-enum {
-    PIECE_FLOATS = 256 * 1024, /* one message: 1 MiB; measured best between two ranks of one host */
-    ROW_FLOATS = 2048,
-};
+enum { ROW_FLOATS = 2048 };
 
 /* out = a + b. Operands below node_count are nodes, from there on scratch rows; OPERAND_MINE is the result.
  */
@@ -178,15 +176,14 @@ int exact_reduce_node_count(const struct exact_reduce *reduce)
 
 int64_t exact_reduce_receive_bytes(const struct exact_reduce *reduce, int64_t owned_count_max)
 {
-    int64_t others = reduce->node_count - exact_reduce_node_count(reduce);
-    return others * owned_count_max * (int64_t)sizeof(float);
+    return ops_receive_bytes(reduce->node_count - exact_reduce_node_count(reduce), owned_count_max);
 }
 
 /* Floats of the piece that begins at `first` of an owned range. */
 static int64_t piece_count(int64_t owned_count, int64_t first)
 {
     int64_t left = owned_count - first;
-    return left < 0 ? 0 : left < PIECE_FLOATS ? left : PIECE_FLOATS;
+    return left < 0 ? 0 : left < OPS_REDUCE_PIECE ? left : OPS_REDUCE_PIECE;
 }
 
 /* Fills the arguments of one exchange: the piece of my k-th node goes to the owners, and the pieces of the
@@ -273,7 +270,7 @@ enum muster_status exact_reduce_run(struct exact_reduce *reduce, float *const *n
         if (count > owned_count_max)
             owned_count_max = count;
     }
-    for (int64_t first = 0; first < owned_count_max; first += PIECE_FLOATS) {
+    for (int64_t first = 0; first < owned_count_max; first += OPS_REDUCE_PIECE) {
         enum muster_status status = piece_exchange(reduce, nodes, owned_begin, first, receive, err);
         if (status != MUSTER_OK)
             return status;

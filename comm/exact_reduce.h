@@ -24,9 +24,10 @@ void exact_reduce_destroy(struct exact_reduce *reduce);
 /** Nodes of this rank's block. */
 int exact_reduce_node_count(const struct exact_reduce *reduce);
 
-/** Bytes of receive memory for owned ranges of at most `owned_count_max` floats: (nodes of the other ranks) ·
- * count · 4. */
+/** Bytes of receive memory for owned ranges of at most `owned_count_max` floats (base/ops.h:
+ * ops_receive_bytes). */
 int64_t exact_reduce_receive_bytes(const struct exact_reduce *reduce, int64_t owned_count_max);
+
 /**
  * Reduce one bucket. `nodes[k]` points at the bucket's first float in this rank's k-th node buffer; rank r
  * owns the floats [owned_begin[r], owned_begin[r+1]) of the bucket (owned_begin has size + 1 entries,

@@ -11,6 +11,8 @@
 
 #include "base/alloc.h"
 
+enum { GRAPH_CAPACITY_FIRST = 64 };
+
 static const struct {
     const char *name;
     uint32_t outputs; /* bit per slot */
@@ -51,6 +53,13 @@ struct graph *graph_create(const struct model_config *config, int64_t micro_batc
     struct graph *graph = alloc_zeroed(1, sizeof *graph);
     if (!graph)
         return NULL;
+    /* tensor 0 stands in for one that could not be added: it must be there even when nothing else is */
+    graph->tensors = alloc_zeroed(GRAPH_CAPACITY_FIRST, sizeof *graph->tensors);
+    if (!graph->tensors) {
+        alloc_free(graph);
+        return NULL;
+    }
+    graph->tensor_capacity = GRAPH_CAPACITY_FIRST;
     graph->config = *config;
     graph->micro_batch_size = micro_batch_size;
     graph->tokens = micro_batch_size * config->seq_len;
@@ -77,7 +86,7 @@ static bool graph_grow(struct graph *graph, void *array_pointer, int count, int 
     void **array = array_pointer;
     if (count < *capacity)
         return true;
-    int wanted = *capacity ? *capacity * 2 : 64;
+    int wanted = *capacity ? *capacity * 2 : GRAPH_CAPACITY_FIRST;
     void *grown = alloc_resize(*array, (size_t)wanted, size);
     if (!grown) {
         graph->failed = true;

@@ -13,8 +13,12 @@ const char *model_type_name(enum model_type type)
     return names[type];
 }
 
-static enum muster_status model_check(const struct model_config *c, struct muster_error *err)
+static enum muster_status model_check(const struct model_config *c, int64_t micro_batch_size,
+                                      struct muster_error *err)
 {
+    if (micro_batch_size < 1)
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "train.micro_batch_size: %lld is not at least 1",
+                                (long long)micro_batch_size);
     if (c->num_layers < 1 || c->hidden_size < 1 || c->vocab_size < 1 || c->seq_len < 1)
         return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "model: sizes must be at least 1");
     if (c->type == MODEL_MLP) {
@@ -31,6 +35,9 @@ static enum muster_status model_check(const struct model_config *c, struct muste
         return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
                                 "model.num_kv_heads: %lld does not divide num_heads %lld",
                                 (long long)c->num_kv_heads, (long long)c->num_heads);
+    if (c->ffn_hidden_size < 1)
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "model.ffn_hidden_size: %lld is not at least 1",
+                                (long long)c->ffn_hidden_size);
     if (c->type == MODEL_LLAMA && c->hidden_size / c->num_heads % 2)
         return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
                                 "model: rotary positions need an even head width, not %lld",
@@ -43,7 +50,7 @@ enum muster_status model_build(const struct model_config *config, int64_t micro_
                                struct muster_error *err)
 {
     *out = NULL;
-    enum muster_status status = model_check(config, err);
+    enum muster_status status = model_check(config, micro_batch_size, err);
     if (status)
         return status;
     struct graph *graph = graph_create(config, micro_batch_size, compute_dtype, recompute);

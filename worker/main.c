@@ -122,6 +122,8 @@ static int worker_train(struct trainer_options *options)
         return muster_status_exit_code(status);
     }
     int rank = comm->rank, size = comm->size;
+    if (rank != 0)
+        log_console_level_set(LOG_SILENT); /* warnings of all ranks are alike: one speaks */
     status = trainer_run(comm, options, &err);
     int code = muster_status_exit_code(status);
     if (report.length > 0)
@@ -134,6 +136,7 @@ static int worker_train(struct trainer_options *options)
             fprintf(stderr, "muster-worker: rank %d (%s): %s\n", rank, host, err.text);
         else
             fprintf(stderr, "muster-worker: %s\n", err.text);
+        log_console_level_set(LOG_SILENT); /* already said; the log file keeps it */
         log_error("%s: %s", muster_status_name(status), err.text);
     }
     text_release(&report);

@@ -46,7 +46,7 @@ static enum muster_status run_folder_create(struct run_folder *folder, const str
 enum muster_status run_folder_open(struct run_folder *folder, struct comm *comm, const struct job *job,
                                    struct muster_error *err)
 {
-    memset(folder, 0, sizeof *folder);
+    *folder = (struct run_folder){.lock = {.fd = -1}};
     snprintf(folder->path, sizeof folder->path, "%s", job->output_dir);
     enum muster_status status = comm->rank == 0 ? run_folder_create(folder, job, err) : MUSTER_OK;
     status = run_folder_share_status(comm, 0, status, err);

@@ -78,8 +78,8 @@ struct job {
     struct {
         enum job_scheduler type;
         int64_t warmup_steps;
-        int64_t decay_steps; /* linear, cosine: the step at which min_lr is reached, 0 = max_steps; wsd:
-                                length of the linear decay that ends at max_steps, never 0 */
+        int64_t
+            decay_steps; /* length of the fall to min_lr; 0 = until max_steps (wsd: a fifth of max_steps) */
         double min_lr;
     } scheduler;
     struct {

@@ -194,7 +194,9 @@ const struct job_field job_fields[] = {
      .fallback = "0.02",
      .min = 0,
      .max = 10,
-     .doc = "Standard deviation of the initial weights."},
+     .doc = "Standard deviation of the initial weights.",
+     .decided_by = AT(model.type),
+     .used_by = TRANSFORMERS},
     {.section = "model",
      .key = "tie_embeddings",
      .type = JOB_FIELD_BOOL,
@@ -411,7 +413,7 @@ const struct job_field job_fields[] = {
      .min = 0,
      .max = STEPS_MAX,
      .unit = "steps",
-     .doc = "The rate rises in a line from 0 to `lr`.",
+     .doc = "The rate rises in a line to `lr`.",
      .aliases = {"lr_warmup_steps", "lr_warmup_iters"}},
     {.section = "scheduler",
      .key = "decay_steps",
@@ -422,9 +424,9 @@ const struct job_field job_fields[] = {
      .min = 0,
      .max = STEPS_MAX,
      .unit = "steps",
-     .doc =
-         "linear, cosine: the step, counted from the start, at which `min_lr` is reached; 0 = `max_steps`. "
-         "wsd: the length of the decay that ends at `max_steps`; required.",
+     .doc = "Length of the fall to `min_lr`. linear, cosine: it begins after the warm-up; 0 = until "
+            "`max_steps`. "
+            "wsd: it ends at `max_steps`; 0 = a fifth of them.",
      .decided_by = AT(scheduler.type),
      .used_by = DECAYING,
      .aliases = {"lr_decay_steps", "lr_decay_iters"}},

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "coordinator/job/job_rules.h"
 #include "coordinator/job/job_value.h"
 
 static void hash_fold(struct hash128 *hash, const char *key, const char *value)
@@ -41,12 +42,9 @@ static void sources_fold(struct hash128 *hash, const char *key, const struct job
 /* The length of a run shapes a result only where a decay ends with it. */
 static void decay_fold(struct hash128 *hash, const struct job *job)
 {
-    int64_t length = job->scheduler.decay_steps, end = 0;
-    if (job->scheduler.type == JOB_SCHEDULER_WSD)
-        end = job->train.max_steps;
-    else if (job->scheduler.type != JOB_SCHEDULER_CONSTANT)
-        end = length != 0 ? length : job->train.max_steps;
-    number_fold(hash, "scheduler.decay_begin", job->scheduler.type == JOB_SCHEDULER_WSD ? end - length : 0);
+    int64_t begin = 0, end = 0;
+    job_decay_span(job, &begin, &end);
+    number_fold(hash, "scheduler.decay_begin", begin);
     number_fold(hash, "scheduler.decay_end", end);
 }
 

@@ -126,26 +126,27 @@ void job_write_reference(struct text *out)
         JOB_YAML_BYTES_MAX / 1024, JOB_YAML_DEPTH_MAX, JOB_YAML_NODES_MAX);
     text_add(out,
              "Keys marked *result* shape the trained weights: jobs that agree in them train the same model, "
-             "bit for bit, on any number of ranks. Of `train.max_steps` the result depends only on where the "
-             "learning rate's decay ends. A key that the chosen type does not use is noted and ignored.\n\n");
+             "bit for bit, on any number of ranks while `parallel.reduce` is `exact`. Of `train.max_steps` "
+             "the result depends only on where the learning rate's decay ends. A key that the chosen type "
+             "does not "
+             "use is noted and ignored.\n\n");
     for (int i = 0; i < job_section_count; i++)
         section_write(&job_sections[i], out);
-    text_add(out,
-             "## How keys must fit together\n\n"
-             "* `train.global_batch_size` is a multiple of `train.micro_batch_size`; the quotient is the "
-             "number of "
-             "slots of a step.\n"
-             "* `parallel.logical_workers` divides the number of slots.\n"
-             "* `model.num_heads` divides `model.hidden_size`, and `model.num_kv_heads` divides "
-             "`model.num_heads`; "
-             "a llama's head width, `hidden_size / num_heads`, is even.\n"
-             "* `scheduler.warmup_steps` is at most `train.max_steps`, and a decay ends after the warm-up; "
-             "for wsd, "
-             "warm-up and decay together fit into `train.max_steps`.\n"
-             "* `scheduler.min_lr` is at most `optimizer.lr`.\n"
-             "* An mlp reads `idx` images and has no `data.seq_len`; gpt and llama read tokens and have no "
-             "labels; "
-             "`bytes` need a `model.vocab_size` of at least 256.\n"
-             "* `eval.interval` above 0 needs `data.val`. `optimizer.nesterov` needs a momentum above 0.\n"
-             "* A slot has at most 2147483647 tokens, and sizes stay within what can be addressed.\n");
+    text_add(
+        out,
+        "## How keys must fit together\n\n"
+        "* `train.global_batch_size` is a multiple of `train.micro_batch_size`; the quotient is the "
+        "number of "
+        "slots of a step.\n"
+        "* `parallel.logical_workers` divides the number of slots.\n"
+        "* `model.num_heads` divides `model.hidden_size`, and `model.num_kv_heads` divides "
+        "`model.num_heads`; "
+        "a llama's head width, `hidden_size / num_heads`, is even.\n"
+        "* `scheduler.warmup_steps` is at most `train.max_steps`; for wsd, warm-up and decay together are.\n"
+        "* `scheduler.min_lr` is at most `optimizer.lr`.\n"
+        "* An mlp reads `idx` images and has no `data.seq_len`; gpt and llama read tokens and have no "
+        "labels; "
+        "`bytes` need a `model.vocab_size` of at least 256.\n"
+        "* `eval.interval` above 0 needs `data.val`. `optimizer.nesterov` needs a momentum above 0.\n"
+        "* A slot has at most 2147483647 tokens, and sizes stay within what can be addressed.\n");
 }

@@ -10,7 +10,12 @@
 
 #include "base/alloc.h"
 
-enum { LOGICAL_WORKERS_DEFAULT_MAX = 64, LOGICAL_WORKERS_MAX = 4096, NAME_BYTES_MAX = 200 };
+enum {
+    LOGICAL_WORKERS_DEFAULT_MAX = 64,
+    LOGICAL_WORKERS_MAX = 4096,
+    NAME_BYTES_MAX = 200,
+    WSD_DECAY_SHARE = 5
+};
 
 /* More than any machine addresses, and far from where 64 bits overflow. */
 static const double elements_max = 72057594037927936.0; /* 2^56 */
@@ -227,23 +232,34 @@ static void length_check(struct job_reading *reading)
                           tokens, tokens_max);
 }
 
+void job_decay_span(const struct job *job, int64_t *begin, int64_t *end)
+{
+    int64_t length = job->scheduler.decay_steps, steps = job->train.max_steps;
+    *begin = *end = 0;
+    if (job->scheduler.type == JOB_SCHEDULER_WSD) {
+        *begin = steps - (length != 0 ? length : steps / WSD_DECAY_SHARE);
+        *end = steps;
+    } else if (job->scheduler.type != JOB_SCHEDULER_CONSTANT) {
+        *begin = job->scheduler.warmup_steps;
+        *end = length != 0 ? *begin + length : steps;
+    }
+}
+
 static void wsd_check(struct job_reading *reading)
 {
     const struct job *job = reading->job;
-    long long decay = (long long)job->scheduler.decay_steps, warmup = (long long)job->scheduler.warmup_steps;
-    if (decay == 0)
+    int64_t begin, end;
+    job_decay_span(job, &begin, &end);
+    if (begin < job->scheduler.warmup_steps)
         job_reading_error(reading, JOB_AT(scheduler.decay_steps),
-                          "wsd needs the length of its decay, in steps; a tenth of max_steps is usual");
-    else if (job_rules_trust(reading, JOB_AT(train.max_steps)) && warmup + decay > job->train.max_steps)
-        job_reading_error(reading, JOB_AT(scheduler.decay_steps),
-                          "warmup_steps %lld and decay_steps %lld do not fit into max_steps %lld", warmup,
-                          decay, (long long)job->train.max_steps);
+                          "warmup_steps %lld and a decay of %lld steps do not fit into max_steps %lld",
+                          (long long)job->scheduler.warmup_steps, (long long)(end - begin), (long long)end);
 }
 
 static void scheduler_check(struct job_reading *reading)
 {
     const struct job *job = reading->job;
-    long long warmup = (long long)job->scheduler.warmup_steps, decay = (long long)job->scheduler.decay_steps;
+    long long warmup = (long long)job->scheduler.warmup_steps;
     if (job_rules_trust(reading, JOB_AT(scheduler.warmup_steps), JOB_AT(train.max_steps)) &&
         warmup > job->train.max_steps)
         job_reading_error(reading, JOB_AT(scheduler.warmup_steps), "%lld is more than train.max_steps %lld",
@@ -252,15 +268,10 @@ static void scheduler_check(struct job_reading *reading)
         job->scheduler.min_lr > job->optimizer.lr)
         job_reading_error(reading, JOB_AT(scheduler.min_lr), "%g is more than optimizer.lr %g",
                           job->scheduler.min_lr, job->optimizer.lr);
-    if (!job_rules_trust(reading, JOB_AT(scheduler.type), JOB_AT(scheduler.warmup_steps),
-                         JOB_AT(scheduler.decay_steps)))
-        return;
-    if (job->scheduler.type == JOB_SCHEDULER_WSD)
+    if (job_rules_trust(reading, JOB_AT(scheduler.type), JOB_AT(scheduler.warmup_steps),
+                        JOB_AT(scheduler.decay_steps), JOB_AT(train.max_steps)) &&
+        job->scheduler.type == JOB_SCHEDULER_WSD)
         wsd_check(reading);
-    else if (decay != 0 && decay < warmup)
-        job_reading_error(reading, JOB_AT(scheduler.decay_steps),
-                          "the decay would end at step %lld, before the warm-up does (warmup_steps %lld)",
-                          decay, warmup);
 }
 
 static void optimizer_check(struct job_reading *reading)

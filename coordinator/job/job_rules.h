@@ -19,6 +19,9 @@ void job_rules_data_check(struct job_reading *reading);
 /** A file name that cannot surprise anybody: not empty, no '/', no leading '.', no control characters. */
 bool job_name_is_usable(const char *name);
 
+/** The steps between which the learning rate falls; both 0 when it never does. */
+void job_decay_span(const struct job *job, int64_t *begin, int64_t *end);
+
 #define JOB_AT(member) offsetof(struct job, member)
 
 /** Whether all the members named can be trusted: job_rules_trust(r, JOB_AT(a), JOB_AT(b)). */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/ops.h"
 #include "base/tree.h"
 
 enum { PLAN_CHUNK_MIN = 1024, PLAN_CHUNKS_MAX = 16384, PLAN_REGION_ALIGN = 4096 };
@@ -70,6 +71,7 @@ static enum muster_status plan_fill(struct plan *plan, const struct job *job,
         return status;
     plan->ranks = topology->ranks;
     plan->threads = topology->threads;
+    plan->reduce = job->parallel.reduce;
     plan->slots = job->train.global_batch_size / job->train.micro_batch_size;
     plan->logical_workers = (int)job->parallel.logical_workers;
     plan->slots_per_worker = (int)(plan->slots / plan->logical_workers);
@@ -160,8 +162,8 @@ static int plan_nodes_of_rank(const struct plan *plan, int rank)
                             nodes);
 }
 
-/* Room for the other ranks' nodes of the largest range this rank owns; at least the range itself, which
- * `fast` receives. */
+/* `exact` receives a piece of every other rank's nodes at a time, `fast` the whole largest range this rank
+ * owns. */
 static int64_t plan_receive_bytes(const struct plan *plan, int rank)
 {
     if (plan->ranks == 1)
@@ -172,11 +174,13 @@ static int64_t plan_receive_bytes(const struct plan *plan, int rank)
         if (owned.end - owned.begin > largest)
             largest = owned.end - owned.begin;
     }
+    if (plan->reduce == JOB_REDUCE_FAST)
+        return largest * 4;
     int foreign = 0;
     for (int other = 0; other < plan->ranks; other++)
         if (other != rank)
             foreign += plan_nodes_of_rank(plan, other);
-    return foreign * largest * 4;
+    return ops_receive_bytes(foreign, largest);
 }
 
 enum muster_status plan_rank_memory(const struct plan *plan, int rank, struct plan_memory *memory,

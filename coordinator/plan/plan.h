@@ -37,7 +37,7 @@ enum plan_region {
     PLAN_REGION_ACTIVATIONS,
     PLAN_REGION_INPUTS,
     PLAN_REGION_SCRATCH,
-    PLAN_REGION_RECEIVE, /* other ranks' gradients of the largest owned range */
+    PLAN_REGION_RECEIVE, /* what arrives from other ranks while a bucket is reduced */
     PLAN_REGION_COUNT
 };
 
@@ -56,6 +56,7 @@ struct plan_memory {
 struct plan {
     struct graph *graph; /* owned */
     int ranks, threads;
+    enum job_reduce reduce;
     int64_t slots; /* S */
     int logical_workers, slots_per_worker;
     int *block_begin; /* [ranks + 1] */

@@ -16,6 +16,7 @@ CPU_OPERATION(cpu_linear_forward, linear_args);
 CPU_OPERATION(cpu_linear_backward_input, linear_args);
 CPU_OPERATION(cpu_linear_backward_weight, linear_args);
 CPU_OPERATION(cpu_activation_forward, activation_args);
+CPU_OPERATION(cpu_activation_backward, activation_args);
 CPU_OPERATION(cpu_norm_forward, norm_args);
 CPU_OPERATION(cpu_norm_backward, norm_args);
 CPU_OPERATION(cpu_rope, rope_args);

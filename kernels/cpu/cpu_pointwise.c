@@ -36,6 +36,34 @@ CPU_OPERATION(cpu_activation_forward, activation_args)
     return MUSTER_OK;
 }
 
+CPU_INLINE void cpu_activation_back_block(const struct activation_args *a, int64_t at, bool bf16,
+                                          enum activation activation)
+{
+    const int64_t count = cpu_least(CPU_POINTWISE_BLOCK, a->count - at);
+    const void *pre = cpu_at(bf16, a->pre, at), *dy = cpu_at(bf16, a->dy, at);
+    void *dx = cpu_at_out(bf16, a->dx, at);
+    for (int64_t i = 0; i < count; i += CPU_LANES) {
+        cpu_vec slope = cpu_activate_slope(activation, cpu_get(bf16, pre, i, count));
+        cpu_put(bf16, dx, i, count, cpu_get(bf16, dy, i, count) * slope);
+    }
+}
+
+CPU_OPERATION(cpu_activation_backward, activation_args)
+{
+    (void)err;
+    const bool bf16 = a->dtype == DTYPE_BF16;
+#pragma omp parallel for schedule(static) num_threads(k->threads)
+    for (int64_t at = 0; at < a->count; at += CPU_POINTWISE_BLOCK) {
+        if (a->activation == ACTIVATION_GELU_TANH && bf16)
+            cpu_activation_back_block(a, at, true, ACTIVATION_GELU_TANH);
+        else if (a->activation == ACTIVATION_GELU_TANH)
+            cpu_activation_back_block(a, at, false, ACTIVATION_GELU_TANH);
+        else
+            cpu_activation_back_block(a, at, bf16, a->activation);
+    }
+    return MUSTER_OK;
+}
+
 CPU_INLINE void cpu_swiglu_row(const struct swiglu_args *a, int64_t t, bool bf16)
 {
     const void *gate = cpu_at(bf16, a->gate_up, 2 * t * a->width), *up = cpu_at(bf16, gate, a->width);

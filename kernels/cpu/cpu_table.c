@@ -15,6 +15,7 @@ const struct cpu_variant CPU_NAME(cpu_variant) = {
             .linear_backward_input = CPU_NAME(cpu_linear_backward_input),
             .linear_backward_weight = CPU_NAME(cpu_linear_backward_weight),
             .activation_forward = CPU_NAME(cpu_activation_forward),
+            .activation_backward = CPU_NAME(cpu_activation_backward),
             .norm_forward = CPU_NAME(cpu_norm_forward),
             .norm_backward = CPU_NAME(cpu_norm_backward),
             .rope = CPU_NAME(cpu_rope),

@@ -107,7 +107,8 @@ START_TEST(raw_tokens_are_little_endian)
     ck_assert_int_eq(targets[2], 0x8000);
     dataset_close(dataset);
     dataset = open_one(data_path("t.bin"), JOB_DATA_U32, 1);
-    ck_assert_int_eq(dataset_read_tokens(dataset, 0, 0, INT64_MAX, inputs, targets, &err), MUSTER_ERR_CORRUPT);
+    ck_assert_int_eq(dataset_read_tokens(dataset, 0, 0, INT64_MAX, inputs, targets, &err),
+                     MUSTER_ERR_CORRUPT);
     ck_assert_ptr_nonnull(strstr(err.text, "t.bin: byte offset 4: token 2147549183 "));
     dataset_close(dataset);
 }
@@ -139,8 +140,15 @@ START_TEST(a_header_that_disagrees_with_its_file_is_refused_with_both_sizes)
         int width;
         const char *words;
     } cases[] = {
-        {{20240520, 1, 10}, 9, 2, "truncated: the header at byte offset 8 counts 10 tokens, which makes 1044 bytes; the file has 1042"},
-        {{20240520, 1, 8}, 9, 2, "too long: the header at byte offset 8 counts 8 tokens, which makes 1040 bytes; the file has 1042"},
+        {{20240520, 1, 10},
+         9,
+         2,
+         "truncated: the header at byte offset 8 counts 10 tokens, which makes 1044 bytes; the file has "
+         "1042"},
+        {{20240520, 1, 8},
+         9,
+         2,
+         "too long: the header at byte offset 8 counts 8 tokens, which makes 1040 bytes; the file has 1042"},
         {{20240520, 7, 9}, 9, 2, "byte offset 4: version 7; with magic 20240520 only version 1"},
         {{20240801, 1, 9}, 9, 4, "byte offset 4: version 1; with magic 20240801 only version 7"},
         {{20240521, 1, 9}, 9, 2, "byte offset 0: magic 20240521"},
@@ -154,7 +162,8 @@ START_TEST(a_header_that_disagrees_with_its_file_is_refused_with_both_sizes)
         check_refused(data_path("x.bin"), JOB_DATA_LLMC, 4, cases[i].words);
     }
     data_write_tokens("x.bin", 255, cases[0].header, 2, 0, tokens);
-    check_refused(data_path("x.bin"), JOB_DATA_LLMC, 4, "truncated: an llm.c header has 1024 bytes, the file 1020");
+    check_refused(data_path("x.bin"), JOB_DATA_LLMC, 4,
+                  "truncated: an llm.c header has 1024 bytes, the file 1020");
 }
 END_TEST
 
@@ -231,7 +240,8 @@ START_TEST(a_token_outside_the_vocabulary_is_named_with_its_place)
             ck_assert_int_eq(dataset_read_tokens(dataset, 0, sample, 50257, inputs, targets, &err),
                              is_inside ? MUSTER_ERR_CORRUPT : MUSTER_OK);
             ck_assert(!is_inside || strstr(err.text, words) != NULL);
-            ck_assert_int_eq(dataset_read_tokens(dataset, 0, sample, 50258, inputs, targets, &err), MUSTER_OK);
+            ck_assert_int_eq(dataset_read_tokens(dataset, 0, sample, 50258, inputs, targets, &err),
+                             MUSTER_OK);
         }
         dataset_close(dataset);
     }
@@ -249,8 +259,9 @@ START_TEST(samples_that_do_not_exist_are_refused)
         int64_t index;
     } cases[] = {{0, -1}, {0, 2}, {0, INT64_MAX}, {1, 0}, {-1, 0}};
     for (int i = 0; i < 5; i++)
-        ck_assert_int_eq(dataset_read_tokens(dataset, cases[i].source, cases[i].index, 256, inputs, targets, &err),
-                         MUSTER_ERR_INTERNAL);
+        ck_assert_int_eq(
+            dataset_read_tokens(dataset, cases[i].source, cases[i].index, 256, inputs, targets, &err),
+            MUSTER_ERR_INTERNAL);
     ck_assert_int_eq(dataset_read_image(dataset, 0, 0, 256, pixels, targets, &err), MUSTER_ERR_INTERNAL);
     dataset_close(dataset);
     dataset_close(NULL);
@@ -288,7 +299,8 @@ START_TEST(a_file_too_large_to_read_ahead_reads_the_same)
     ck_assert_int_eq(info->sample_count, (50 << 20) / 65536 - 1);
     int32_t *rows = calloc(2 * 65536, sizeof *rows);
     ck_assert_ptr_nonnull(rows);
-    ck_assert_int_eq(dataset_read_tokens(dataset, 0, info->sample_count - 1, 9, rows, rows + 65536, &err), MUSTER_OK);
+    ck_assert_int_eq(dataset_read_tokens(dataset, 0, info->sample_count - 1, 9, rows, rows + 65536, &err),
+                     MUSTER_OK);
     ck_assert_int_eq(rows[65535], 0);
     int64_t token_max;
     ck_assert_int_eq(dataset_scan(dataset, 0, &token_max, NULL, &err), MUSTER_OK);
@@ -311,7 +323,8 @@ START_TEST(short_memory_is_reported_and_nothing_leaks)
         for (int n = 1; failed; n++) {
             struct dataset *dataset = NULL;
             alloc_fail_nth(n);
-            enum muster_status status = dataset_open(&sources, kind == 0 ? JOB_DATA_U16 : JOB_DATA_AUTO, 4, &dataset, &err);
+            enum muster_status status =
+                dataset_open(&sources, kind == 0 ? JOB_DATA_U16 : JOB_DATA_AUTO, 4, &dataset, &err);
             alloc_fail_nth(0);
             failed = status != MUSTER_OK;
             ck_assert(!failed || status == MUSTER_ERR_NO_MEMORY);
@@ -336,8 +349,10 @@ static void *reader_run(void *argument)
     reader->good = true;
     for (int64_t i = 0; i < 4000; i++) {
         int64_t index = (reader->first + i * 7) % 1000;
-        enum muster_status status = dataset_read_tokens(reader->dataset, 0, index, 65536, inputs, targets, NULL);
-        reader->good = reader->good && status == MUSTER_OK && inputs[0] == 4 * index && targets[3] == 4 * index + 4;
+        enum muster_status status =
+            dataset_read_tokens(reader->dataset, 0, index, 65536, inputs, targets, NULL);
+        reader->good =
+            reader->good && status == MUSTER_OK && inputs[0] == 4 * index && targets[3] == 4 * index + 4;
     }
     return NULL;
 }
@@ -370,8 +385,12 @@ START_TEST(a_description_names_format_counts_and_largest_token)
     struct job_sources sources = data_source(data_path("a.txt"));
     sources.items[0].weight = 0.5;
     ck_assert_int_eq(dataset_describe(&sources, JOB_DATA_AUTO, 4, &out, &err), MUSTER_OK);
-    static const char *const words[] = {"format:        bytes", "tokens:        11", "samples:       2 of 4 tokens",
-                                        "largest token: 119 (", "a.txt, byte offset 6)", "weight 0.5",
+    static const char *const words[] = {"format:        bytes",
+                                        "tokens:        11",
+                                        "samples:       2 of 4 tokens",
+                                        "largest token: 119 (",
+                                        "a.txt, byte offset 6)",
+                                        "weight 0.5",
                                         "a.txt: 11 B, 11 tokens of 1 byte, 2 samples"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         ck_assert_msg(strstr(out.data, words[i]) != NULL, "\"%s\" is not in:\n%s", words[i], out.data);

@@ -55,7 +55,8 @@ static void check_bad(const char *start, const char *words)
     ck_assert_int_eq(dataset_check_job(&job, &config, &report, &err), MUSTER_ERR_BAD_INPUT);
     ck_assert_int_eq(report.error_count, 1);
     ck_assert_msg(strncmp(report.errors.data, start, strlen(start)) == 0, "%s", report.errors.data);
-    ck_assert_msg(strstr(report.errors.data, words) != NULL, "\"%s\" is not in: %s", words, report.errors.data);
+    ck_assert_msg(strstr(report.errors.data, words) != NULL, "\"%s\" is not in: %s", words,
+                  report.errors.data);
     ck_assert_int_eq(report.errors.data[report.errors.length - 1], '\n');
 }
 
@@ -98,7 +99,8 @@ END_TEST
 START_TEST(tokens_beyond_the_vocabulary_are_named_with_the_size_that_fits)
 {
     config.vocab_size = 32;
-    check_bad("job.yaml: data.train: ", "train.txt, byte offset 32) needs model.vocab_size 33 or more, which is 32");
+    check_bad("job.yaml: data.train: ",
+              "train.txt, byte offset 32) needs model.vocab_size 33 or more, which is 32");
 }
 END_TEST
 

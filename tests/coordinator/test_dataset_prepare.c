@@ -189,7 +189,8 @@ START_TEST(a_file_met_twice_counts_once)
     ck_assert_int_eq(symlink("nowhere", data_path("in/dangling.txt")), 0);
     ck_assert_int_eq(link(data_path("in/a.txt"), data_path("in/hard.txt")), 0);
     const char *inputs[] = {data_path("in/sub/b.txt"), data_path("in")};
-    struct dataset_prepare_options options = {.inputs = inputs, .input_count = 2, .output_dir = data_path("out"), .val_fraction = -1};
+    struct dataset_prepare_options options = {
+        .inputs = inputs, .input_count = 2, .output_dir = data_path("out"), .val_fraction = -1};
     ck_assert_int_eq(dataset_prepare(&options, &summary, &err), MUSTER_OK);
     check_shard("out/train.bin", "bbbb\naaaa");
     check_summary("skipped 3 files met twice");
@@ -203,7 +204,11 @@ START_TEST(suffixes_choose_among_files_in_folders_only)
     write_text("in/c.py", "cccc");
     write_text("named.xyz", "dddd");
     const char *inputs[] = {data_path("in"), data_path("named.xyz")};
-    struct dataset_prepare_options options = {.inputs = inputs, .input_count = 2, .suffixes = ".rst,,.py", .output_dir = data_path("out"), .val_fraction = -1};
+    struct dataset_prepare_options options = {.inputs = inputs,
+                                              .input_count = 2,
+                                              .suffixes = ".rst,,.py",
+                                              .output_dir = data_path("out"),
+                                              .val_fraction = -1};
     ck_assert_int_eq(dataset_prepare(&options, &summary, &err), MUSTER_OK);
     check_shard("out/train.bin", "bbbb\ncccc\ndddd");
 }
@@ -246,7 +251,8 @@ START_TEST(a_path_that_is_not_utf8_does_not_stop_data_json)
     write_text("in\xff/a.txt", "aaaa");
     prepare_good(data_path("in\xff"), -1, 0);
     json_t *root = json_load_file(data_path("out/data.json"), 0, NULL);
-    const char *path = json_string_value(json_object_get(json_array_get(json_object_get(root, "sources"), 0), "path"));
+    const char *path =
+        json_string_value(json_object_get(json_array_get(json_object_get(root, "sources"), 0), "path"));
     ck_assert_ptr_nonnull(path);
     ck_assert_str_eq(path + strlen(path) - 4, "/in?");
     json_decref(root);

@@ -7,7 +7,7 @@
 
 #include <check.h>
 #include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 
 #include "base/alloc.h"
 

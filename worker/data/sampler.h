@@ -5,7 +5,8 @@
  *
  * Without weights all sources are one sequence, shuffled by a keyed bijection (base/rng.h) with a new key
  * every epoch. With weights a pattern of 4096 positions holds each source in its share; position by position
- * a source is walked in its own shuffled epochs.
+ * a source is walked in its own shuffled epochs. Shuffling moves samples within their block of 4096
+ * positions, so there the last samples of an epoch of a source may come after the first of its next one.
  */
 #ifndef MUSTER_WORKER_SAMPLER_H
 #define MUSTER_WORKER_SAMPLER_H

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How verbs speak: one shape for every error, one place that notices an output which cannot be written.
+ */
+#include "coordinator/cli/cli.h"
+
+#include <errno.h>
+#include <string.h>
+
+int cli_fail(struct cli *cli, const struct muster_error *err)
+{
+    fflush(cli->out);
+    fprintf(cli->err, "muster %s: %s\n", cli->verb->name, err->text);
+    return muster_status_exit_code(err->status);
+}
+
+int cli_fail_usage(struct cli *cli, const struct muster_error *err)
+{
+    fprintf(cli->err, "muster %s: %s\nTry: muster %s --help\n", cli->verb->name, err->text, cli->verb->name);
+    return MUSTER_EXIT_BAD_INPUT;
+}
+
+int cli_write(struct cli *cli, const struct text *text)
+{
+    struct muster_error err;
+    if (text->failed) {
+        muster_error_set(&err, MUSTER_ERR_NO_MEMORY, "no memory for the output");
+        return cli_fail(cli, &err);
+    }
+    if (fwrite(text->data, 1, text->length, cli->out) != text->length || fflush(cli->out) != 0) {
+        muster_error_set_errno(&err, errno, "write the output");
+        return cli_fail(cli, &err);
+    }
+    return MUSTER_EXIT_DONE;
+}
+
+int cli_action_find(struct cli *cli, int argc, char **argv, const char *const *names, int count)
+{
+    struct muster_error err;
+    const char *word = argc > 1 ? argv[1] : NULL;
+    for (int i = 0; word != NULL && i < count; i++) {
+        if (strcmp(word, names[i]) == 0)
+            return i;
+    }
+    const char *near = word != NULL ? text_nearest(word, names, (size_t)count) : NULL;
+    if (near != NULL)
+        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "unknown action \"%s\"; did you mean %s?", word, near);
+    else if (word != NULL)
+        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "unknown action \"%s\"", word);
+    else
+        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "say what to do");
+    cli_fail_usage(cli, &err);
+    return -1;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Folders of checkpoints: what is listed, what is deleted and above all what is not, and the lines a person
+ * reads.
+ */
+#include "coordinator/ckpt/ckpt.h"
+
+#include "base/alloc.h"
+#include "tests/coordinator/ckpt_fixture.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char dir[FS_PATH_MAX];
+static struct ckpt_fixture fixture;
+static struct muster_error err;
+static struct text out;
+static int64_t live_before;
+
+static void setup(void)
+{
+    live_before = alloc_live_count();
+    ck_assert(ckpt_fixture_folder(dir));
+    text_init(&out);
+    err = (struct muster_error){.status = MUSTER_OK};
+}
+
+static void teardown(void)
+{
+    text_release(&out);
+    ck_assert_int_eq(fs_remove_tree(dir, NULL), MUSTER_OK);
+    ck_assert_int_eq(alloc_live_count(), live_before);
+}
+
+static const char *in_dir(const char *name)
+{
+    static char path[FS_PATH_MAX];
+    ck_assert_int_eq(fs_path_join(path, dir, name, NULL), MUSTER_OK);
+    return path;
+}
+
+static void add(int64_t step, bool commit)
+{
+    char folder[FS_PATH_MAX];
+    ckpt_fixture_init(&fixture, step);
+    ck_assert_msg(ckpt_fixture_write(&fixture, dir, 2, commit, folder, &err) == MUSTER_OK, "%s", err.text);
+}
+
+static bool there(int64_t step)
+{
+    char name[64];
+    ckpt_format_step(name, step);
+    return fs_exists(in_dir(name));
+}
+
+START_TEST(the_catalogue_is_newest_first_with_reasons_and_ignores_strangers)
+{
+    struct ckpt_catalogue catalogue;
+    add(9, true);
+    add(1000000000, true); /* ten digits: sorts by number, not by name */
+    add(300, false);
+    add(200, true);
+    add(100, true);
+    ck_assert(ckpt_fixture_flip(in_dir("step-000000200/MANIFEST.json"), 50, 1));
+    const char *strangers[] = {"step-1",          "step-", "step-00000009x",
+                               "step-0000000009", "best",  ".aside-step-000000009"};
+    for (size_t i = 0; i < sizeof strangers / sizeof strangers[0]; i++)
+        ck_assert_int_eq(fs_folder_create(in_dir(strangers[i]), &err), MUSTER_OK);
+    ck_assert_int_eq(fs_file_write(in_dir("step-000000777"), "x", 1, &err), MUSTER_OK);
+    ck_assert_int_eq(ckpt_catalogue_read(dir, &catalogue, &err), MUSTER_OK);
+    ck_assert_int_eq(catalogue.count, 5);
+    const int64_t steps[] = {1000000000, 300, 200, 100, 9};
+    for (int i = 0; i < 5; i++)
+        ck_assert_int_eq(catalogue.entries[i].step, steps[i]);
+    ck_assert_str_eq(catalogue.entries[0].folder, "step-1000000000");
+    ck_assert(catalogue.entries[0].committed);
+    ck_assert_int_eq(catalogue.entries[0].shard_count, 2);
+    ck_assert_int_gt(catalogue.entries[0].bytes, 1000);
+    ck_assert(!catalogue.entries[1].committed);
+    ck_assert_ptr_nonnull(strstr(catalogue.entries[1].reason, "never finished"));
+    ck_assert(!catalogue.entries[2].committed);
+    ck_assert_ptr_nonnull(strstr(catalogue.entries[2].reason, "do not match the hash"));
+    ck_assert(catalogue.entries[3].committed);
+    ckpt_catalogue_release(&catalogue);
+}
+END_TEST
+
+START_TEST(a_checkpoint_under_another_steps_name_is_not_taken_for_that_step)
+{
+    struct ckpt_catalogue catalogue;
+    char old_path[FS_PATH_MAX];
+    add(100, true);
+    strcpy(old_path, in_dir("step-000000100"));
+    ck_assert_int_eq(rename(old_path, in_dir("step-000000900")), 0);
+    ck_assert_int_eq(ckpt_catalogue_read(dir, &catalogue, &err), MUSTER_OK);
+    ck_assert_int_eq(catalogue.count, 1);
+    ck_assert(!catalogue.entries[0].committed);
+    ck_assert_ptr_nonnull(strstr(catalogue.entries[0].reason, "its MANIFEST is of step 100"));
+    ckpt_catalogue_release(&catalogue);
+}
+END_TEST
+
+START_TEST(a_missing_folder_is_an_empty_catalogue)
+{
+    struct ckpt_catalogue catalogue;
+    ck_assert_int_eq(ckpt_catalogue_read(in_dir("nowhere"), &catalogue, &err), MUSTER_OK);
+    ck_assert_int_eq(catalogue.count, 0);
+    ckpt_catalogue_release(&catalogue);
+    ck_assert_int_eq(ckpt_prune(in_dir("nowhere"), 3, &err), MUSTER_OK);
+}
+END_TEST
+
+START_TEST(pruning_keeps_the_newest_and_never_fewer_than_two)
+{
+    for (int step = 1; step <= 5; step++)
+        add(step, true);
+    ck_assert_int_eq(ckpt_prune(dir, 4, &err), MUSTER_OK);
+    ck_assert(!there(1) && there(2) && there(3) && there(4) && there(5));
+    ck_assert_int_eq(ckpt_prune(dir, 0, &err), MUSTER_OK);
+    ck_assert(!there(2) && !there(3) && there(4) && there(5));
+    ck_assert_int_eq(ckpt_prune(dir, 1, &err), MUSTER_OK);
+    ck_assert(there(4) && there(5));
+}
+END_TEST
+
+START_TEST(pruning_removes_unfinished_folders_only_below_the_newest_committed)
+{
+    add(1, true);
+    add(2, false);
+    add(3, true);
+    add(4, false);
+    ck_assert_int_eq(fs_folder_create(in_dir("keep-me"), &err), MUSTER_OK);
+    ck_assert_int_eq(ckpt_prune(dir, 2, &err), MUSTER_OK);
+    ck_assert(there(1) && !there(2) && there(3) && there(4));
+    ck_assert(fs_exists(in_dir("keep-me")));
+}
+END_TEST
+
+START_TEST(unfinished_folders_do_not_count_among_the_two_that_stay)
+{
+    add(1, true);
+    add(2, true);
+    add(3, false);
+    add(4, false);
+    ck_assert_int_eq(ckpt_prune(dir, 2, &err), MUSTER_OK);
+    ck_assert(there(1) && there(2) && there(3) && there(4));
+}
+END_TEST
+
+START_TEST(a_damaged_checkpoint_does_not_count_among_the_two_that_stay)
+{
+    for (int step = 1; step <= 4; step++)
+        add(step, true);
+    ck_assert(ckpt_fixture_flip(in_dir("step-000000003/MANIFEST.json"), 50, 1));
+    ck_assert_int_eq(ckpt_prune(dir, 2, &err), MUSTER_OK);
+    ck_assert(!there(1) && there(2) && !there(3) && there(4));
+}
+END_TEST
+
+/* Every line of a table, except for its last column, is as long as the heading: the columns stand in line. */
+static void columns_must_align(const char *table, const char *last)
+{
+    size_t column = (size_t)(strstr(table, last) - table);
+    const char *line = strchr(table, '\n') + 1;
+    for (; *line != '\0'; line = strchr(line, '\n') + 1)
+        ck_assert_msg(line[column] != ' ' && line[column - 1] == ' ', "%s", line);
+}
+
+START_TEST(the_list_is_a_table_for_a_run_folder_a_folder_or_one_checkpoint)
+{
+    char run[FS_PATH_MAX];
+    strcpy(run, dir);
+    ck_assert_int_eq(fs_path_join(dir, run, "checkpoints", &err), MUSTER_OK);
+    add(8, true);
+    add(1234567890123, true);
+    add(5, false);
+    ck_assert_int_eq(ckpt_command_list(run, &out, &err), MUSTER_OK);
+    ck_assert_ptr_nonnull(strstr(out.data, "CHECKPOINT"));
+    ck_assert_ptr_nonnull(strstr(out.data, "step-000000008"));
+    ck_assert_ptr_nonnull(strstr(out.data, "never finished"));
+    columns_must_align(out.data, "STATE");
+    char *from_run = alloc_text(out.data);
+    text_clear(&out);
+    ck_assert_int_eq(ckpt_command_list(dir, &out, &err), MUSTER_OK);
+    ck_assert_str_eq(out.data, from_run);
+    alloc_free(from_run);
+    text_clear(&out);
+    ck_assert_int_eq(ckpt_command_list(in_dir("step-000000008/"), &out, &err), MUSTER_OK);
+    ck_assert_ptr_nonnull(strstr(out.data, "\nstep-000000008 "));
+    ck_assert_ptr_null(strstr(out.data, "1234567890123"));
+    strcpy(dir, run);
+}
+END_TEST
+
+START_TEST(verify_tells_good_unfinished_and_damaged_apart)
+{
+    add(1, true);
+    add(2, false);
+    ck_assert_msg(ckpt_command_verify(dir, &out, &err) == MUSTER_OK, "%s", err.text);
+    ck_assert_ptr_nonnull(strstr(out.data, "step-000000001  ok          step 1, "));
+    ck_assert_ptr_nonnull(strstr(out.data, "step-000000002  unfinished  "));
+    add(3, true);
+    ck_assert(ckpt_fixture_flip(in_dir("step-000000003/shard-00001-of-00002.safetensors"), -1, 1));
+    text_clear(&out);
+    ck_assert_int_eq(ckpt_command_verify(dir, &out, &err), MUSTER_ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(err.text, "1 of 3"));
+    ck_assert_ptr_nonnull(strstr(out.data, "step-000000003  BAD         "));
+    ck_assert_ptr_nonnull(strstr(out.data, "step-000000001  ok "));
+    text_clear(&out);
+    ck_assert_int_eq(ckpt_command_verify(in_dir("step-000000003"), &out, &err), MUSTER_ERR_CORRUPT);
+}
+END_TEST
+
+START_TEST(hash_prints_digits_and_folder_and_recomputes)
+{
+    char digits[HASH_TEXT_SIZE], expected[128];
+    add(1, true);
+    add(2, false);
+    add(3, true);
+    hash_format(ckpt_fixture_hash(&fixture), digits);
+    snprintf(expected, sizeof expected, "%s  step-000000003\n", digits);
+    ck_assert_int_eq(ckpt_command_hash(in_dir("step-000000003"), &out, &err), MUSTER_OK);
+    ck_assert_str_eq(out.data, expected);
+    text_clear(&out);
+    ck_assert_int_eq(ckpt_command_hash(dir, &out, &err), MUSTER_OK);
+    ck_assert_uint_eq(out.length, 2 * strlen(expected));
+    ck_assert_ptr_eq(strstr(out.data, expected), out.data);
+    ck_assert(ckpt_fixture_flip(in_dir("step-000000003/shard-00000-of-00002.safetensors"), -1, 1));
+    ck_assert_int_eq(ckpt_command_hash(dir, &out, &err), MUSTER_ERR_CORRUPT);
+}
+END_TEST
+
+START_TEST(a_path_without_checkpoints_is_bad_input)
+{
+    ck_assert_int_eq(ckpt_command_list(in_dir("nowhere"), &out, &err), MUSTER_ERR_BAD_INPUT);
+    ck_assert_int_eq(ckpt_command_verify(dir, &out, &err), MUSTER_ERR_BAD_INPUT);
+    ck_assert_ptr_nonnull(strstr(err.text, "no checkpoints"));
+    ck_assert_int_eq(ckpt_command_hash(dir, &out, &err), MUSTER_ERR_BAD_INPUT);
+    ck_assert_uint_eq(out.length, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("ckpt_catalogue");
+    TCase *tcase = tcase_create("ckpt_catalogue");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, the_catalogue_is_newest_first_with_reasons_and_ignores_strangers);
+    tcase_add_test(tcase, a_checkpoint_under_another_steps_name_is_not_taken_for_that_step);
+    tcase_add_test(tcase, a_missing_folder_is_an_empty_catalogue);
+    tcase_add_test(tcase, pruning_keeps_the_newest_and_never_fewer_than_two);
+    tcase_add_test(tcase, pruning_removes_unfinished_folders_only_below_the_newest_committed);
+    tcase_add_test(tcase, unfinished_folders_do_not_count_among_the_two_that_stay);
+    tcase_add_test(tcase, a_damaged_checkpoint_does_not_count_among_the_two_that_stay);
+    tcase_add_test(tcase, the_list_is_a_table_for_a_run_folder_a_folder_or_one_checkpoint);
+    tcase_add_test(tcase, verify_tells_good_unfinished_and_damaged_apart);
+    tcase_add_test(tcase, hash_prints_digits_and_folder_and_recomputes);
+    tcase_add_test(tcase, a_path_without_checkpoints_is_bad_input);
+    suite_add_tcase(suite, tcase);
+    SRunner *sr = srunner_create(suite);
+    srunner_set_fork_status(sr, CK_NOFORK);
+    srunner_run_all(sr, CK_NORMAL);
+    int failures = srunner_ntests_failed(sr);
+    srunner_free(sr);
+    return failures ? 1 : 0;
+}
