@@ -8,7 +8,6 @@ find_package(MPI REQUIRED COMPONENTS C)
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
-pkg_check_modules(HWLOC REQUIRED IMPORTED_TARGET hwloc)
 pkg_check_modules(CHECK REQUIRED IMPORTED_TARGET check)
 
 # oneDNN's own CMake package asks for OpenCL headers on some distributions: look for the library itself.

@@ -50,7 +50,7 @@ static void parse(const char *text, size_t bytes)
     if (status != MUSTER_OK)
         return;
     tiling_check(ckpt);
-    promise(ckpt_total_bytes(ckpt) >= 0 || ckpt_shard_count(ckpt) > 1);
+    promise(ckpt_total_bytes(ckpt) >= 0);
     promise(ckpt_job_yaml(ckpt) != NULL && ckpt_numerics(ckpt) != NULL);
     ckpt_close(ckpt);
 }

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# One command from a fresh checkout to a transformer that has learnt to write C headers: installs what is missing, builds, prepares
+# text that every development machine has, trains configs/quickstart.yaml on 2 ranks, and shows what came of it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/build.sh release -DMUSTER_TESTS=OFF | tail -n 1
+run=out/quickstart
+if [ ! -f "$run/data/train.bin" ]; then
+    build/bin/muster data prepare --output "$run/data" --suffixes .h --max-bytes 8M /usr/include
+fi
+if [ -d "$run/checkpoints" ]; then
+    echo "quickstart: $run holds an earlier run; it is continued (delete the folder to start over)"
+fi
+build/bin/muster run configs/quickstart.yaml -n 2
+
+first=$(sed -n 's/.*"loss": \([0-9.]*\),.*/\1/p' "$run/metrics.jsonl" | head -n 1)
+last=$(sed -n 's/^{"step": [0-9]*, "loss": \([0-9.]*\),.*/\1/p' "$run/metrics.jsonl" | tail -n 1)
+printf '\nloss before %.3f, after %.3f (a byte picked at random costs 5.545)\n' "$first" "$last"
+printf '\n--- text the model writes after "#include <" ---\n'
+build/bin/muster generate "$run" --prompt '#include <' --tokens 240 --temperature 0.7 --seed 3
+cat <<TEXT
+---
+
+results     $run (job.yaml, plan.json, metrics.jsonl, checkpoints/, logs/)
+look again  build/bin/muster ckpt ls $run
+your turn   build/bin/muster check configs/gpt2-124m.yaml
+TEXT
