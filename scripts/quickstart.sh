@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 scripts/build.sh release -DMUSTER_TESTS=OFF | tail -n 1
 run=out/quickstart
 if [ ! -f "$run/data/train.bin" ]; then
-    build/bin/muster data prepare --output "$run/data" --suffixes .h --max-bytes 8M /usr/include
+    build/bin/muster data prepare --output "$run/data" --suffixes .h --max-bytes 8000000 /usr/include
 fi
 if [ -d "$run/checkpoints" ]; then
     echo "quickstart: $run holds an earlier run; it is continued (delete the folder to start over)"

@@ -62,7 +62,7 @@ enum muster_status checkpoint_state_hash(struct comm *comm, const struct ckpt_la
                                          const struct ckpt_piece *pieces, int piece_count,
                                          struct hash128 *out, struct muster_error *err)
 {
-    struct muster_error local;
+    struct muster_error local = {.status = MUSTER_OK};
     struct checkpoint_chunk *chunks = NULL;
     int64_t count = 0;
     err = err != NULL ? err : &local;
@@ -232,7 +232,7 @@ enum muster_status checkpoint_save(struct comm *comm, const char *dir, const str
                                    int piece_count, int keep_last, struct hash128 *state_hash,
                                    struct muster_error *err)
 {
-    struct muster_error local;
+    struct muster_error local = {.status = MUSTER_OK};
     bool done;
     struct save save = {
         .comm = comm, .layout = layout, .identity = *identity, .pieces = pieces, .piece_count = piece_count};

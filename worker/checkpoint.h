@@ -14,7 +14,8 @@
  * Saves a checkpoint of all ranks' pieces (together they tile the flat space, chunk-aligned) under DIR.
  * Collective. \param state_hash  out, on all ranks; also computed when the save fails later \return the same
  * status on all ranks: MUSTER_OK once committed, otherwise NO_SPACE or IO with the failing rank and file in
- * the text. The folder of a failed save is removed.
+ * the text. The folder of a failed save is removed. A committed checkpoint of the same step is kept as it is
+ * when it verifies and holds the same state; otherwise it is replaced, and comes back if the save fails.
  */
 enum muster_status checkpoint_save(struct comm *comm, const char *dir, const struct ckpt_layout *layout,
                                    const struct ckpt_identity *identity, const struct ckpt_piece *pieces,
@@ -33,7 +34,8 @@ enum muster_status checkpoint_state_hash(struct comm *comm, const struct ckpt_la
  * checkpoint folder, and CORRUPT or BAD_INPUT if it cannot be used \param step  out: steps done; -1 when
  * there is none (MUSTER_OK, pieces untouched) \return BAD_INPUT when the checkpoint's layout (tensor names
  * and shapes, kinds, chunk size) or job hash differs from this job's, saying which tensor or that job keys
- * changed.
+ * changed; CORRUPT when DIR holds committed checkpoints and not one of them verifies (beginning again at step
+ * 0 is then a person's decision). Folders of saves that never finished are no checkpoints and do not count.
  */
 enum muster_status checkpoint_load(struct comm *comm, const char *dir, const char *folder,
                                    const struct ckpt_layout *layout, struct hash128 job,

@@ -55,9 +55,10 @@ static enum muster_status candidate_next(struct candidates *candidates, const ch
     }
     path[0] = '\0';
     if (candidates->damaged_count > 0)
-        return muster_error_set(err, MUSTER_ERR_CORRUPT,
-                                "no checkpoint in %s can be used, %d damaged; the newest: %s", dir,
-                                candidates->damaged_count, candidates->newest_reason);
+        return muster_error_set(
+            err, MUSTER_ERR_CORRUPT,
+            "no checkpoint in %s can be used, %d damaged (move them away to begin at step 0); the newest: %s",
+            dir, candidates->damaged_count, candidates->newest_reason);
     return MUSTER_OK;
 }
 
@@ -123,7 +124,7 @@ enum muster_status checkpoint_load(struct comm *comm, const char *dir, const cha
                                    const struct ckpt_piece *pieces, int piece_count, int64_t *step,
                                    int64_t *tokens_seen, struct muster_error *err)
 {
-    struct muster_error local;
+    struct muster_error local = {.status = MUSTER_OK};
     struct candidates candidates = {.next = 0};
     struct load load = {comm, dir, layout, job, pieces, piece_count};
     enum muster_status status = MUSTER_OK;

@@ -5,7 +5,6 @@
 #include "coordinator/cli/cli.h"
 
 #include <errno.h>
-#include <string.h>
 
 int cli_fail(struct cli *cli, const struct muster_error *err)
 {
@@ -32,23 +31,4 @@ int cli_write(struct cli *cli, const struct text *text)
         return cli_fail(cli, &err);
     }
     return MUSTER_EXIT_DONE;
-}
-
-int cli_action_find(struct cli *cli, int argc, char **argv, const char *const *names, int count)
-{
-    struct muster_error err;
-    const char *word = argc > 1 ? argv[1] : NULL;
-    for (int i = 0; word != NULL && i < count; i++) {
-        if (strcmp(word, names[i]) == 0)
-            return i;
-    }
-    const char *near = word != NULL ? text_nearest(word, names, (size_t)count) : NULL;
-    if (near != NULL)
-        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "unknown action \"%s\"; did you mean %s?", word, near);
-    else if (word != NULL)
-        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "unknown action \"%s\"", word);
-    else
-        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "say what to do");
-    cli_fail_usage(cli, &err);
-    return -1;
 }

@@ -43,7 +43,4 @@ int cli_fail_usage(struct cli *cli, const struct muster_error *err);
 /** Writes the text to the output; an output that cannot be written to (a full disk) is a failure. */
 int cli_write(struct cli *cli, const struct text *text);
 
-/** The second word of verbs such as `ckpt ls`: its index in `names`, or -1 after an error was told. */
-int cli_action_find(struct cli *cli, int argc, char **argv, const char *const *names, int count);
-
 #endif

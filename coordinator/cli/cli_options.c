@@ -145,3 +145,40 @@ bool cli_options_parse(struct cli *cli, const struct cli_option *options, int co
         fputs(cli->verb->usage, cli->out);
     return status == MUSTER_OK && !parsing.help;
 }
+
+int cli_action_find(struct cli *cli, int argc, char **argv, const char *const *names, int count,
+                    int *exit_code)
+{
+    struct muster_error err;
+    struct cli_operands operands;
+    const char *word = argc > 1 ? argv[1] : NULL;
+    if (word != NULL && word[0] == '-' && !cli_options_parse(cli, NULL, 0, argc, argv, &operands, exit_code))
+        return -1;
+    for (int i = 0; word != NULL && i < count; i++) {
+        if (strcmp(word, names[i]) == 0)
+            return i;
+    }
+    const char *near = word != NULL ? text_nearest(word, names, (size_t)count) : NULL;
+    if (near != NULL)
+        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "unknown action \"%s\"; did you mean %s?", word, near);
+    else if (word != NULL)
+        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "unknown action \"%s\"", word);
+    else
+        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "an action is missing");
+    *exit_code = cli_fail_usage(cli, &err);
+    return -1;
+}
+
+bool cli_operands_count(struct cli *cli, const struct cli_operands *operands, int min, int max,
+                        const char *what, int *exit_code)
+{
+    struct muster_error err;
+    if (operands->count >= min && operands->count <= max)
+        return true;
+    if (operands->count < min)
+        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "%s is missing", what);
+    else
+        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "\"%s\" is one word too many", operands->items[max]);
+    *exit_code = cli_fail_usage(cli, &err);
+    return false;
+}

@@ -40,4 +40,15 @@ struct cli_operands {
 bool cli_options_parse(struct cli *cli, const struct cli_option *options, int count, int argc, char **argv,
                        struct cli_operands *operands, int *exit_code);
 
+/**
+ * The second word of verbs such as `ckpt ls`. \return its index in `names`; -1 when the verb is to return
+ * *exit_code at once, as above.
+ */
+int cli_action_find(struct cli *cli, int argc, char **argv, const char *const *names, int count,
+                    int *exit_code);
+
+/** The operands of a verb that takes from `min` to `max` of them; `what` names one in the error. */
+bool cli_operands_count(struct cli *cli, const struct cli_operands *operands, int min, int max,
+                        const char *what, int *exit_code);
+
 #endif

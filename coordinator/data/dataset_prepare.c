@@ -114,34 +114,35 @@ static enum muster_status pieces_choose(struct preparation *run, struct muster_e
                             (long long)run->binary_count);
 }
 
-/* The tail of the largest piece, where whole files cannot give the fraction. */
+/* The tail of the largest piece, where every file is too large to be given away whole. */
 static void tail_split(struct preparation *run)
 {
     struct piece *largest = &run->pieces[0];
-    for (int64_t i = 0; i < run->piece_count; i++) {
-        run->pieces[i].split = run->pieces[i].bytes;
-        if (run->pieces[i].bytes > largest->bytes)
-            largest = &run->pieces[i];
-    }
+    for (int64_t i = 1; i < run->piece_count; i++)
+        largest = run->pieces[i].bytes > largest->bytes ? &run->pieces[i] : largest;
     int64_t tail = (int64_t)(run->val_fraction * (double)run->bytes);
     largest->split = tail < largest->bytes ? largest->bytes - tail : 1;
 }
 
-/* A file goes to validation when that brings the share of the text seen so far nearer to the fraction. */
+/*
+ * Walks the files and gives the next one to validation whenever validation is behind its share of the text so
+ * far. The file's own size does not matter for that, so small files are not preferred; only one that would
+ * exceed the share of the whole text is passed over.
+ */
 static void pieces_split(struct preparation *run)
 {
     int64_t seen = 0, val_bytes = 0;
-    if (run->val_fraction == 0)
-        return;
+    double val_bytes_max = run->val_fraction * (double)run->bytes;
     for (int64_t i = 0; i < run->piece_count; i++) {
         struct piece *piece = &run->pieces[i];
+        bool is_behind = (double)val_bytes < run->val_fraction * (double)seen;
         seen += piece->bytes;
-        if (run->val_fraction * (double)seen - (double)val_bytes < (double)piece->bytes / 2)
+        if (!is_behind || (double)(val_bytes + piece->bytes) > val_bytes_max)
             continue;
         piece->split = 0;
         val_bytes += piece->bytes;
     }
-    if (val_bytes == 0 || val_bytes == run->bytes)
+    if (val_bytes == 0 && run->val_fraction > 0)
         tail_split(run);
 }
 

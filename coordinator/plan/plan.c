@@ -217,7 +217,8 @@ enum muster_status plan_rank_memory(const struct plan *plan, int rank, struct pl
 int64_t plan_step_bytes_sent(const struct plan *plan, int rank)
 {
     int64_t owned = plan_owned_count(plan, rank);
-    int64_t gradients = (plan->flat_count - owned) * 4 * plan_nodes_of_rank(plan, rank);
+    int nodes = plan->reduce == JOB_REDUCE_FAST ? 1 : plan_nodes_of_rank(plan, rank);
+    int64_t gradients = (plan->flat_count - owned) * 4 * nodes;
     int64_t weights = owned * (int64_t)dtype_size(plan->graph->compute_dtype) * (plan->ranks - 1);
     return gradients + weights;
 }

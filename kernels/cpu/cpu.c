@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Creates the CPU back end: picks the instruction set once, so that everything after is a plain call through
- * a table. oneDNN generates its own code; where a person names an instruction set, it is held to the same one.
- * It obeys only before its first use in the process, so the numerics string says what it really runs.
+ * a table. oneDNN generates its own code; where a person names an instruction set, it is held to the same
+ * one. It obeys only before its first use in the process, so the numerics string says what it really runs.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -48,8 +48,8 @@ static enum muster_status cpu_choice_find(const char *name, struct cpu_choice *f
             continue;
         *found = choices[i];
         if (!found->available)
-            return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "cpu: this machine lacks the instruction set %s",
-                                    name);
+            return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                    "cpu: this machine lacks the instruction set %s", name);
         return MUSTER_OK;
     }
     return muster_error_set(err, MUSTER_ERR_BAD_INPUT,

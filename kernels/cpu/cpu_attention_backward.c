@@ -66,8 +66,8 @@ static void cpu_attention_queries_gather(const struct cpu_attention *at, struct 
         const void *y = cpu_at(at->bf16, a->y, y_at + r * y_width);
         cpu_vec sum = {0};
         for (int64_t d = 0; d < a->head_width; d += CPU_LANES)
-            sum += cpu_get(at->bf16, y, d, a->head_width) *
-                   cpu_load(task->dy_rows + r * at->padded_width + d);
+            sum +=
+                cpu_get(at->bf16, y, d, a->head_width) * cpu_load(task->dy_rows + r * at->padded_width + d);
         task->row_sum[r] = cpu_lanes_sum(sum);
     }
 }

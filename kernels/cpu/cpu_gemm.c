@@ -101,8 +101,7 @@ enum muster_status cpu_gemm_create(int threads, const char *isa_name, bool isa_f
     *out = NULL;
     if (isa_forced)
         cpu_gemm_restrict(isa_name);
-    struct cpu_gemm *gemm =
-        alloc_zeroed(1, sizeof *gemm + (size_t)threads * sizeof(struct cpu_gemm_thread));
+    struct cpu_gemm *gemm = alloc_zeroed(1, sizeof *gemm + (size_t)threads * sizeof(struct cpu_gemm_thread));
     if (gemm == NULL)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "cpu: no memory for the matrix library");
     gemm->threads = threads;
@@ -241,9 +240,9 @@ static dnnl_status_t cpu_gemm_primitive_desc_create(dnnl_primitive_desc_t *out, 
 static dnnl_status_t cpu_gemm_descs_init(cpu_gemm_desc desc[], const struct cpu_product *p)
 {
     const dnnl_data_type_t out = p->out == DTYPE_F32 ? dnnl_f32 : dnnl_bf16;
-    dnnl_status_t status = cpu_gemm_desc_init(&desc[CPU_GEMM_SOURCE], dnnl_bf16, p->m, p->k,
-                                              p->transpose_a ? 1 : p->a_stride,
-                                              p->transpose_a ? p->a_stride : 1);
+    dnnl_status_t status =
+        cpu_gemm_desc_init(&desc[CPU_GEMM_SOURCE], dnnl_bf16, p->m, p->k, p->transpose_a ? 1 : p->a_stride,
+                           p->transpose_a ? p->a_stride : 1);
     if (status == dnnl_success)
         status = cpu_gemm_desc_init(&desc[CPU_GEMM_WEIGHTS], dnnl_bf16, p->k, p->n,
                                     p->transpose_b ? 1 : p->b_stride, p->transpose_b ? p->b_stride : 1);
@@ -259,8 +258,7 @@ static dnnl_status_t cpu_gemm_pad_create(struct cpu_gemm_entry *entry, dnnl_prim
                                          dnnl_engine_t engine, size_t *bytes)
 {
 #if DNNL_VERSION_MAJOR >= 3
-    const_dnnl_memory_desc_t desc =
-        dnnl_primitive_desc_query_md(primitive_desc, dnnl_query_scratchpad_md, 0);
+    const_dnnl_memory_desc_t desc = dnnl_primitive_desc_query_md(primitive_desc, dnnl_query_scratchpad_md, 0);
 #else
     const dnnl_memory_desc_t *desc =
         dnnl_primitive_desc_query_md(primitive_desc, dnnl_query_scratchpad_md, 0);
@@ -306,10 +304,14 @@ static dnnl_status_t cpu_gemm_entry_init(struct cpu_gemm_entry *entry, dnnl_engi
 static struct cpu_gemm_entry *cpu_gemm_entry_find(struct cpu_gemm *gemm, struct cpu_gemm_thread *thread,
                                                   const struct cpu_product *p, enum muster_status *status)
 {
-    const struct cpu_gemm_key key = {
-        p->m, p->n, p->k, p->a_stride, p->b_stride, p->c_stride,
-        (p->out == DTYPE_F32) | (p->transpose_a << 1) | (p->transpose_b << 2) | (p->accumulate << 3) |
-            ((p->bias != NULL) << 4)};
+    const struct cpu_gemm_key key = {p->m,
+                                     p->n,
+                                     p->k,
+                                     p->a_stride,
+                                     p->b_stride,
+                                     p->c_stride,
+                                     (p->out == DTYPE_F32) | (p->transpose_a << 1) | (p->transpose_b << 2) |
+                                         (p->accumulate << 3) | ((p->bias != NULL) << 4)};
     for (size_t i = 0; i < thread->count; i++) {
         if (memcmp(&thread->entries[i].key, &key, sizeof key) == 0)
             return &thread->entries[i];

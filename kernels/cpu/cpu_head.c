@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * The output head and its loss, a chunk of rows at a time. A row of logits fits in the second-level cache: its
- * maximum, its exponentials (written over the logits) and its gradient (written over the exponentials) are
- * three sweeps there. In bf16 the logits are fp32 and the gradient goes to the second part of the work block.
+ * The output head and its loss, a chunk of rows at a time. A row of logits fits in the second-level cache:
+ * its maximum, its exponentials (written over the logits) and its gradient (written over the exponentials)
+ * are three sweeps there. In bf16 the logits are fp32 and the gradient goes to the second part of the work
+ * block.
  */
 #include "kernels/cpu/cpu_gemm.h"
 #include "kernels/cpu/cpu_ops.h"

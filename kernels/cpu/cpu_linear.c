@@ -146,8 +146,8 @@ static void cpu_linear_weight_finish(void *context, const struct cpu_tile *tile)
 CPU_OPERATION(cpu_linear_backward_weight, linear_args)
 {
     struct cpu_linear l = {.k = k, .a = a, .bf16 = a->dtype == DTYPE_BF16};
-    enum muster_status status = cpu_scratch_check(k, cpu_least(a->out_width, CPU_TILE_EDGE_MAX) * 4,
-                                                  "linear_backward_weight", err);
+    enum muster_status status =
+        cpu_scratch_check(k, cpu_least(a->out_width, CPU_TILE_EDGE_MAX) * 4, "linear_backward_weight", err);
     if (status != MUSTER_OK)
         return status;
     struct cpu_product p = {.in = a->dtype, .out = DTYPE_F32, .transpose_a = true, .accumulate = true};

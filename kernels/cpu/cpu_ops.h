@@ -45,7 +45,8 @@ void CPU_NAME(cpu_narrow)(uint16_t *y, int64_t y_stride, const float *x, int64_t
 
 /**
  * c[m,n] (+)= a[m,k] · b[k,n] on small fp32 matrices in cache, for attention. a[i,l] lies at
- * a[i·a_row + l·a_column]; n is a multiple of the vector width; rows of b and c lie `b_row` and `c_row` apart.
+ * a[i·a_row + l·a_column]; n is a multiple of the vector width; rows of b and c lie `b_row` and `c_row`
+ * apart.
  */
 struct cpu_small_product {
     int64_t m, n, k;

@@ -82,7 +82,13 @@ CPU_INLINE void cpu_store_some(float *p, cpu_vec v, int64_t count)
 
 CPU_INLINE cpu_vec cpu_widen_half(cpu_half h)
 {
+#if defined(__AVX512F__)
+    return (cpu_vec)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16);
+#elif defined(__AVX2__)
+    return (cpu_vec)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)h), 16);
+#else
     return (cpu_vec)(__builtin_convertvector(h, cpu_uvec) << 16);
+#endif
 }
 
 /* Where `mask` (all ones or zeros in each lane) is set `a`, else `b`. */
@@ -98,7 +104,15 @@ CPU_INLINE cpu_half cpu_narrow_vec(cpu_vec v)
     cpu_uvec rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     cpu_uvec quiet = (bits >> 16) | 0x40u;
     cpu_uvec nan = (cpu_uvec)(v != v);
-    return __builtin_convertvector((quiet & nan) | (rounded & ~nan), cpu_half);
+    cpu_uvec result = (quiet & nan) | (rounded & ~nan);
+#if defined(__AVX512F__)
+    return (cpu_half)_mm512_cvtepi32_epi16((__m512i)result);
+#elif defined(__AVX2__)
+    __m256i packed = _mm256_packus_epi32((__m256i)result, (__m256i)result);
+    return (cpu_half)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+#else
+    return __builtin_convertvector(result, cpu_half);
+#endif
 }
 
 CPU_INLINE cpu_half cpu_half_load(const uint16_t *p, int64_t count)
@@ -308,8 +322,10 @@ CPU_INLINE cpu_vec cpu_sigmoid(cpu_vec x)
     return 1.0f / (1.0f + cpu_exp(-x));
 }
 
-/* 2 u(x), where gelu(x) = x (1 + tanh u) / 2 = x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3); x is held to
- * +-20, beyond which the sigmoid is 0 or 1 in fp32. Hendrycks & Gimpel, "Gaussian Error Linear Units", 2016. */
+/* 2 u(x), where gelu(x) = x (1 + tanh u) / 2 = x sigmoid(2 u), u = sqrt(2/pi) (x + 0.044715 x^3); x is held
+ * to
+ * +-20, beyond which the sigmoid is 0 or 1 in fp32. Hendrycks & Gimpel, "Gaussian Error Linear Units", 2016.
+ */
 CPU_INLINE cpu_vec cpu_gelu_inner(cpu_vec x)
 {
     return x * (1.59576912160573071f + 0.0713548162726f * (x * x));

@@ -185,7 +185,8 @@ END_TEST
 static const struct {
     const char *what;
     unsigned char mask;
-} flips[] = {{"bit 0", 0x01}, {"the case bit", 0x20}, {"bit 7", 0x80}, {"all bits", 0xff}};
+} flips[] = {
+    {"bit 0", 0x01}, {"the case bit", 0x20}, {"bit 7", 0x80}, {"all bits", 0xff}, {"newline to space", 0x2a}};
 
 static void flip_every_byte(const char *path, const char *name)
 {
@@ -254,11 +255,15 @@ START_TEST(a_missing_file_is_named)
 }
 END_TEST
 
-START_TEST(a_shard_that_disappears_after_opening_is_corrupt_not_a_crash)
+START_TEST(a_shard_that_changes_after_opening_is_corrupt_not_a_crash)
 {
     float out[CKPT_FIXTURE_FLAT];
     write_checkpoint(1);
     struct ckpt *ckpt = open_checkpoint();
+    int64_t bytes = fs_file_size(shard_path(0, 1));
+    ck_assert_int_eq(truncate(shard_path(0, 1), (off_t)bytes + 1), 0);
+    ck_assert_int_eq(ckpt_shard_verify(ckpt, 0, &err), MUSTER_ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(err.text, "bytes long"));
     ck_assert_int_eq(truncate(shard_path(0, 1), 100), 0);
     ck_assert_int_eq(ckpt_read(ckpt, 0, 0, CKPT_FIXTURE_FLAT, out, &err), MUSTER_ERR_CORRUPT);
     ck_assert_int_eq(ckpt_shard_verify(ckpt, 0, &err), MUSTER_ERR_CORRUPT);
@@ -437,6 +442,19 @@ START_TEST(a_header_that_disagrees_with_the_manifest_is_found)
 }
 END_TEST
 
+START_TEST(the_hash_of_a_whole_shard_is_compared_too)
+{
+    char now[] = "\"xxh3\": \"?", other[] = "\"xxh3\": \"0";
+    write_checkpoint(2);
+    char *text = manifest_text();
+    now[sizeof now - 2] = strstr(text, "\"xxh3\": \"")[sizeof now - 2];
+    other[sizeof other - 2] = now[sizeof now - 2] == '0' ? '1' : '0';
+    manifest_forge(text, now, other);
+    must_be_corrupt("its XXH3-128 is not the MANIFEST's", "another digit");
+    alloc_free(text);
+}
+END_TEST
+
 /* Refusing to write what could not be read. */
 
 START_TEST(a_manifest_that_would_not_open_is_never_committed)
@@ -592,12 +610,13 @@ int main(void)
     tcase_add_test(tcase, a_change_of_any_byte_of_any_file_is_found_and_the_file_named);
     tcase_add_test(tcase, any_truncation_or_extension_of_any_file_is_found);
     tcase_add_test(tcase, a_missing_file_is_named);
-    tcase_add_test(tcase, a_shard_that_disappears_after_opening_is_corrupt_not_a_crash);
+    tcase_add_test(tcase, a_shard_that_changes_after_opening_is_corrupt_not_a_crash);
     tcase_add_test(tcase, shards_swapped_between_two_checkpoints_are_found);
     tcase_add_test(tcase, damage_is_placed_to_the_block);
     tcase_add_test(tcase, data_that_does_not_have_the_recorded_state_hash_is_refused);
     tcase_add_test(tcase, a_manifest_with_a_valid_hash_is_still_not_believed);
     tcase_add_test(tcase, a_header_that_disagrees_with_the_manifest_is_found);
+    tcase_add_test(tcase, the_hash_of_a_whole_shard_is_compared_too);
     tcase_add_test(tcase, a_manifest_that_would_not_open_is_never_committed);
     tcase_add_test(tcase, a_layout_that_breaks_its_promises_is_not_written);
     tcase_add_test(tcase, a_file_size_limit_is_an_io_error_and_leaves_nothing_behind);

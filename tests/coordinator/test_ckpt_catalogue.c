@@ -103,6 +103,18 @@ START_TEST(a_checkpoint_under_another_steps_name_is_not_taken_for_that_step)
 }
 END_TEST
 
+START_TEST(a_checkpoint_that_lost_a_shard_is_not_listed_as_committed)
+{
+    struct ckpt_catalogue catalogue;
+    add(100, true);
+    ck_assert_int_eq(unlink(in_dir("step-000000100/shard-00001-of-00002.safetensors")), 0);
+    ck_assert_int_eq(ckpt_catalogue_read(dir, &catalogue, &err), MUSTER_OK);
+    ck_assert(catalogue.count == 1 && !catalogue.entries[0].committed);
+    ck_assert_ptr_nonnull(strstr(catalogue.entries[0].reason, "00001-of-00002.safetensors is missing"));
+    ckpt_catalogue_release(&catalogue);
+}
+END_TEST
+
 START_TEST(a_missing_folder_is_an_empty_catalogue)
 {
     struct ckpt_catalogue catalogue;
@@ -157,6 +169,16 @@ START_TEST(a_damaged_checkpoint_does_not_count_among_the_two_that_stay)
     ck_assert(ckpt_fixture_flip(in_dir("step-000000003/MANIFEST.json"), 50, 1));
     ck_assert_int_eq(ckpt_prune(dir, 2, &err), MUSTER_OK);
     ck_assert(!there(1) && there(2) && !there(3) && there(4));
+}
+END_TEST
+
+START_TEST(a_checkpoint_that_cannot_be_read_today_is_not_rubbish)
+{
+    ck_assert_int_eq(fs_folder_create(in_dir("step-000000001/MANIFEST.json"), &err), MUSTER_OK); /* EISDIR */
+    add(2, true);
+    add(3, true);
+    ck_assert_int_eq(ckpt_prune(dir, 2, &err), MUSTER_OK);
+    ck_assert(there(1) && there(2) && there(3));
 }
 END_TEST
 
@@ -250,11 +272,13 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, the_catalogue_is_newest_first_with_reasons_and_ignores_strangers);
     tcase_add_test(tcase, a_checkpoint_under_another_steps_name_is_not_taken_for_that_step);
+    tcase_add_test(tcase, a_checkpoint_that_lost_a_shard_is_not_listed_as_committed);
     tcase_add_test(tcase, a_missing_folder_is_an_empty_catalogue);
     tcase_add_test(tcase, pruning_keeps_the_newest_and_never_fewer_than_two);
     tcase_add_test(tcase, pruning_removes_unfinished_folders_only_below_the_newest_committed);
     tcase_add_test(tcase, unfinished_folders_do_not_count_among_the_two_that_stay);
     tcase_add_test(tcase, a_damaged_checkpoint_does_not_count_among_the_two_that_stay);
+    tcase_add_test(tcase, a_checkpoint_that_cannot_be_read_today_is_not_rubbish);
     tcase_add_test(tcase, the_list_is_a_table_for_a_run_folder_a_folder_or_one_checkpoint);
     tcase_add_test(tcase, verify_tells_good_unfinished_and_damaged_apart);
     tcase_add_test(tcase, hash_prints_digits_and_folder_and_recomputes);

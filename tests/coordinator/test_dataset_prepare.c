@@ -133,7 +133,7 @@ START_TEST(whole_files_spread_evenly_become_validation_data)
     for (size_t i = 0; i < train_length; i += 101)
         seen[atoi(train + i)] = true;
     for (size_t i = 0; i < val_length; i += 101) {
-        ck_assert_int_eq(atoi(val + i) / 20, (int)(i / 101));
+        ck_assert_int_eq(atoi(val + i), 20 * (int)(i / 101) + 1);
         ck_assert(!seen[atoi(val + i)]);
         seen[atoi(val + i)] = true;
     }
@@ -141,6 +141,18 @@ START_TEST(whole_files_spread_evenly_become_validation_data)
         ck_assert(seen[i]);
     alloc_free(train);
     alloc_free(val);
+}
+END_TEST
+
+START_TEST(a_file_larger_than_the_share_is_passed_over)
+{
+    char large[101] = {0};
+    memset(large, 'b', 100);
+    write_text("in/a.txt", "aaaaaaaaaa");
+    write_text("in/b.txt", large);
+    write_text("in/c.txt", "cccccccccc");
+    prepare_good(data_path("in"), 0.2, 0);
+    check_shard("out/val.bin", "cccccccccc");
 }
 END_TEST
 
@@ -315,6 +327,7 @@ int main(void)
     tcase_add_test(tcase, files_are_joined_in_the_order_of_their_names);
     tcase_add_test(tcase, binary_and_empty_files_are_skipped_and_counted);
     tcase_add_test(tcase, whole_files_spread_evenly_become_validation_data);
+    tcase_add_test(tcase, a_file_larger_than_the_share_is_passed_over);
     tcase_add_test(tcase, of_one_file_the_tail_becomes_validation_data);
     tcase_add_test(tcase, the_limit_cuts_the_last_file);
     tcase_add_test(tcase, files_longer_than_a_chunk_are_whole);

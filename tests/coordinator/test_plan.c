@@ -19,21 +19,21 @@ static const char plan_yaml[] = "name: plan\n"
                                 "train: {micro_batch_size: 2, global_batch_size: %d, max_steps: 10, "
                                 "precision: %s}\n"
                                 "optimizer: {type: %s, lr: 1e-3}\n"
-                                "parallel: {logical_workers: %d, bucket_mb: %d}\n";
+                                "parallel: {logical_workers: %d, bucket_mb: %d, reduce: %s}\n";
 
 struct plan_case {
-    const char *model, *precision, *optimizer;
+    const char *model, *precision, *optimizer, *reduce;
     int global_batch_size, logical_workers, bucket_mb;
 };
 
-static const struct plan_case plan_case_usual = {"gpt", "fp32", "adamw", 32, 8, 1};
+static const struct plan_case plan_case_usual = {"gpt", "fp32", "adamw", "exact", 32, 8, 1};
 
 static struct job *plan_case_job(const struct plan_case *c)
 {
     struct text yaml;
     text_init(&yaml);
     text_print(&yaml, plan_yaml, c->model, c->global_batch_size, c->precision, c->optimizer,
-               c->logical_workers, c->bucket_mb);
+               c->logical_workers, c->bucket_mb, c->reduce);
     struct job_report report;
     job_report_init(&report);
     struct job *job = NULL;
@@ -115,9 +115,9 @@ END_TEST
 START_TEST(more_ranks_than_chunks_still_tile)
 {
     struct plan_case c = plan_case_usual;
-    c.global_batch_size = 8192;
-    c.logical_workers = 4096;
-    struct plan *plan = plan_of_case(&c, 4096);
+    c.global_batch_size = 1024;
+    c.logical_workers = 512;
+    struct plan *plan = plan_of_case(&c, 512);
     int64_t total = 0, empty = 0;
     for (int rank = 0; rank < plan->ranks; rank++) {
         total += plan_owned_count(plan, rank);
@@ -241,8 +241,12 @@ static void check_regions(const struct plan *plan, int rank, struct plan_memory 
 
 START_TEST(memory_regions_lie_side_by_side_and_sum_to_the_total)
 {
-    struct plan_case c = {
-        _i % 2 ? "llama" : "gpt", _i / 2 % 2 ? "bf16" : "fp32", _i / 4 ? "sgd" : "adamw", 32, 8, 2};
+    struct plan_case c = plan_case_usual;
+    c.model = _i % 2 ? "llama" : "gpt";
+    c.precision = _i / 2 % 2 ? "bf16" : "fp32";
+    c.optimizer = _i / 4 % 2 ? "sgd" : "adamw";
+    c.reduce = _i / 8 ? "fast" : "exact";
+    c.bucket_mb = 2;
     for (int ranks = 1; ranks <= 8; ranks++) {
         struct plan *plan = plan_of_case(&c, ranks);
         for (int rank = 0; rank < ranks; rank++) {
@@ -282,6 +286,16 @@ START_TEST(optimizer_state_is_shared_out_and_weights_are_not)
 }
 END_TEST
 
+static int64_t largest_range(const struct plan *plan, int rank)
+{
+    int64_t largest = 0;
+    for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
+        struct plan_range owned = plan_owned_range(plan, bucket, rank);
+        largest = owned.end - owned.begin > largest ? owned.end - owned.begin : largest;
+    }
+    return largest;
+}
+
 /* Eight leaves on one rank fold with four buffers; a leaf a rank needs one, and room for seven others. */
 START_TEST(gradient_buffers_follow_the_tree)
 {
@@ -294,16 +308,31 @@ START_TEST(gradient_buffers_follow_the_tree)
     plan_destroy(plan);
     plan = plan_of_case(&plan_case_usual, 8);
     for (int rank = 0; rank < 8; rank++) {
-        int64_t largest = 0;
-        for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
-            struct plan_range owned = plan_owned_range(plan, bucket, rank);
-            largest = owned.end - owned.begin > largest ? owned.end - owned.begin : largest;
-        }
         check_regions(plan, rank, &memory);
         ck_assert_int_eq(memory.region[PLAN_REGION_GRADIENTS].bytes, plan->flat_count * 4);
-        ck_assert_int_eq(memory.region[PLAN_REGION_RECEIVE].bytes, 7 * largest * 4);
+        ck_assert_int_eq(memory.region[PLAN_REGION_RECEIVE].bytes, 7 * largest_range(plan, rank) * 4);
         int64_t owned = plan_owned_count(plan, rank);
         ck_assert_int_eq(plan_step_bytes_sent(plan, rank), (plan->flat_count - owned) * 4 + 7 * owned * 4);
+    }
+    plan_destroy(plan);
+}
+END_TEST
+
+/* On three ranks the blocks are [0, 2), [2, 5) and [5, 8): one, two and two nodes of the tree. */
+START_TEST(an_exact_reduction_sends_every_node_and_a_fast_one_their_sum)
+{
+    static const int nodes[2][3] = {{1, 2, 2}, {1, 1, 1}};
+    struct plan_case c = plan_case_usual;
+    c.reduce = _i ? "fast" : "exact";
+    struct plan *plan = plan_of_case(&c, 3);
+    for (int rank = 0; rank < 3; rank++) {
+        struct plan_memory memory;
+        check_regions(plan, rank, &memory);
+        int64_t owned = plan_owned_count(plan, rank), largest = largest_range(plan, rank);
+        int foreign = nodes[0][0] + nodes[0][1] + nodes[0][2] - nodes[0][rank];
+        ck_assert_int_eq(plan_step_bytes_sent(plan, rank),
+                         (plan->flat_count - owned) * 4 * nodes[_i][rank] + 2 * owned * 4);
+        ck_assert_int_eq(memory.region[PLAN_REGION_RECEIVE].bytes, largest * 4 * (_i ? 1 : foreign));
     }
     plan_destroy(plan);
 }
@@ -475,9 +504,10 @@ int main(void)
     tcase_add_test(mapping, slots_go_to_ranks_in_order_without_gaps);
     tcase_add_test(mapping, blocks_may_be_uneven);
     TCase *memory = tcase_create("memory");
-    tcase_add_loop_test(memory, memory_regions_lie_side_by_side_and_sum_to_the_total, 0, 8);
+    tcase_add_loop_test(memory, memory_regions_lie_side_by_side_and_sum_to_the_total, 0, 16);
     tcase_add_loop_test(memory, optimizer_state_is_shared_out_and_weights_are_not, 0, 4);
     tcase_add_test(memory, gradient_buffers_follow_the_tree);
+    tcase_add_loop_test(memory, an_exact_reduction_sends_every_node_and_a_fast_one_their_sum, 0, 2);
     tcase_add_test(memory, a_failed_allocation_is_reported_and_nothing_leaks);
     TCase *rest = tcase_create("refusals and output");
     tcase_add_test(rest, too_many_ranks_are_refused_with_both_numbers);

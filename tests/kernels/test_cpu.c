@@ -373,7 +373,7 @@ static void head_compare(const struct head_shape *s)
 
 START_TEST(the_head_and_its_loss_agree_with_the_reference)
 {
-    static const int64_t sizes[][4] = {{1, 1, 1, 1},     {5, 3, 4, 2},       {20, 33, 65, 7},
+    static const int64_t sizes[][4] = {{1, 1, 1, 1},      {5, 3, 4, 2},       {20, 33, 65, 7},
                                        {64, 16, 100, 64}, {30, 24, 1037, 16}, {9, 130, 33, 100}};
     for (size_t size = 0; size < sizeof sizes / sizeof *sizes; size++) {
         for (int variant = 0; variant < 6; variant++) {

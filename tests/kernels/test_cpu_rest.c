@@ -118,13 +118,14 @@ static enum muster_status rope_call(struct kernels *k, const void *shape, void *
 
 START_TEST(rotary_positions_agree_with_the_reference)
 {
-    static const int64_t sizes[][5] = {{1, 1, 1, 1, 2}, {12, 4, 3, 1, 10}, {70, 35, 2, 2, 64}, {5, 9, 1, 1, 34}};
+    static const int64_t sizes[][5] = {
+        {1, 1, 1, 1, 2}, {12, 4, 3, 1, 10}, {70, 35, 2, 2, 64}, {5, 9, 1, 1, 34}};
     for (size_t size = 0; size < sizeof sizes / sizeof *sizes; size++) {
         for (int variant = 0; variant < 4; variant++) {
             const int64_t *n = sizes[size];
             struct rope_shape s = {dtypes[variant % 2], n[0], n[1], n[2], n[3], n[4], variant < 2};
-            const struct compare_array arrays[] = {
-                {COMPARE_UPDATE, s.dtype, n[0] * (n[2] + 2 * n[3]) * n[4], tolerance_of(s.dtype), 0, 0, NULL}};
+            const struct compare_array arrays[] = {{COMPARE_UPDATE, s.dtype, n[0] * (n[2] + 2 * n[3]) * n[4],
+                                                    tolerance_of(s.dtype), 0, 0, NULL}};
             compare_run("rope", arrays, 1, rope_call, &s);
         }
     }
@@ -319,7 +320,8 @@ START_TEST(an_update_cut_in_two_gives_the_same_bits)
     struct update_shape whole = {COUNT, false, false}, first = {CUT, false, false};
     struct update_shape second = {COUNT - CUT, false, false};
     struct kernels *k = compare_subject();
-    void *const all[] = {param[0], NULL, grad, m[0], v[0]}, *const start[] = {param[1], NULL, grad, m[1], v[1]};
+    void *const all[] = {param[0], NULL, grad, m[0], v[0]}, *const start[] = {param[1], NULL, grad, m[1],
+                                                                              v[1]};
     void *const rest[] = {param[1] + CUT, NULL, grad + CUT, m[1] + CUT, v[1] + CUT};
     ck_assert_int_eq(adamw_call(k, &whole, all, NULL), MUSTER_OK);
     ck_assert_int_eq(adamw_call(k, &first, start, NULL), MUSTER_OK);

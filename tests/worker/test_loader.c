@@ -215,6 +215,31 @@ START_TEST(an_error_comes_out_at_its_own_slot_and_stays)
 }
 END_TEST
 
+START_TEST(the_first_error_is_the_one_reported)
+{
+    const int64_t limit = SAMPLES * SEQ / 2; /* half of the windows are bad */
+    int64_t bad = first_bad_slot(limit);
+    int32_t inputs[SEQ], targets[SEQ];
+    struct muster_error expected = {.status = MUSTER_OK};
+    for (int64_t i = bad * MICRO; expected.status == MUSTER_OK; i++)
+        dataset_read_tokens(dataset, 0, sampler_at(sampler, i).index, limit, inputs, targets, &expected);
+    for (int depth = 7; depth < 70; depth += 9) {
+        struct loader_options options = options_make(0, SLOTS, depth);
+        options.vocab_size = limit;
+        options.last_step = 1000;
+        struct loader *loader = create(&options);
+        struct loader_batch batch;
+        for (int64_t k = 0; k < bad; k++)
+            next(loader, &batch);
+        for (int again = 0; again < 1000; again++) {
+            ck_assert_int_eq(loader_next(loader, &batch, &err), MUSTER_ERR_CORRUPT);
+            ck_assert_str_eq(err.text, expected.text);
+        }
+        loader_destroy(loader);
+    }
+}
+END_TEST
+
 START_TEST(it_ends_whatever_the_thread_is_doing)
 {
     for (int round = 0; round < 300; round++) {
@@ -326,6 +351,7 @@ int main(void)
     tcase_add_test(tcase, a_later_first_step_continues_the_same_sequence);
     tcase_add_test(tcase, a_batch_stays_as_it_is_until_the_next_call);
     tcase_add_test(tcase, an_error_comes_out_at_its_own_slot_and_stays);
+    tcase_add_test(tcase, the_first_error_is_the_one_reported);
     tcase_add_test(tcase, it_ends_whatever_the_thread_is_doing);
     tcase_add_test(tcase, nothing_is_allocated_after_creation);
     tcase_add_test(tcase, no_steps_are_no_error);

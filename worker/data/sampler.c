@@ -76,9 +76,7 @@ static enum muster_status sources_check(const struct sampler_source *sources, in
     return MUSTER_OK;
 }
 
-/* The share whose change by `direction` leaves it nearest to what it should be; -1 is only given back
- * above 1.
- */
+/* The source that a place more (direction 1) or less (-1, never the last one) brings nearest to its quota. */
 static int share_nearest(const int *shares, const double *quotas, int source_count, int direction)
 {
     int best = -1;

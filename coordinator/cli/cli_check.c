@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * `muster check`: everything that can be known to be wrong before a run, and the two views of the table of
+ * keys (the resolved job and the reference page).
+ */
+#include "coordinator/cli/cli_job.h"
+#include "coordinator/cli/cli_options.h"
+
+static const char check_usage[] =
+    "usage: muster check JOB.yaml [--resolved]\n"
+    "       muster check --reference\n"
+    "\n"
+    "Reads a job file and the beginning of its data and tells everything that is wrong with them, as\n"
+    "file:line:column: key: what is wrong. Starts nothing and writes nothing.\n"
+    "\n"
+    "      --resolved   print the job with every key and default written out\n"
+    "      --reference  print the reference page of all keys (docs/JOB_FILE.md)\n"
+    "  -h, --help       this text\n"
+    "\n"
+    "example:\n"
+    "  muster check configs/quickstart.yaml\n"
+    "\n"
+    "exit codes: 0 the job is good, 1 the check failed, 2 the job is wrong\n";
+
+static int check_reference(struct cli *cli)
+{
+    struct text page;
+    text_init(&page);
+    job_write_reference(&page);
+    int exit_code = cli_write(cli, &page);
+    text_release(&page);
+    return exit_code;
+}
+
+static int check_report(struct cli *cli, const struct job *job, bool resolved)
+{
+    struct text text;
+    struct muster_error err;
+    int exit_code;
+    text_init(&text);
+    if (resolved && job_write_yaml(job, &text, &err) != MUSTER_OK) {
+        exit_code = cli_fail(cli, &err);
+    } else {
+        if (!resolved)
+            text_print(&text, "ok: %s: %s, %lld steps of %lld samples, on up to %lld ranks\n", job->path,
+                       job->name, (long long)job->train.max_steps, (long long)job->train.global_batch_size,
+                       (long long)job->parallel.logical_workers);
+        exit_code = cli_write(cli, &text);
+    }
+    text_release(&text);
+    return exit_code;
+}
+
+static int check_run(struct cli *cli, int argc, char **argv)
+{
+    bool resolved = false, reference = false;
+    const struct cli_option options[] = {
+        {.name = "resolved", .kind = CLI_OPTION_FLAG, .value = &resolved},
+        {.name = "reference", .kind = CLI_OPTION_FLAG, .value = &reference},
+    };
+    struct cli_operands operands;
+    struct cli_job job;
+    int exit_code;
+    if (!cli_options_parse(cli, options, 2, argc, argv, &operands, &exit_code) ||
+        !cli_operands_count(cli, &operands, !reference, !reference, "the job file", &exit_code))
+        return exit_code;
+    if (reference)
+        return check_reference(cli);
+    exit_code = cli_job_open(cli, operands.items[0], CLI_JOB_DATA_ALL, resolved ? cli->err : cli->out, &job);
+    if (exit_code == MUSTER_EXIT_DONE)
+        exit_code = check_report(cli, job.job, resolved);
+    cli_job_release(&job);
+    return exit_code;
+}
+
+const struct cli_verb cli_verb_check = {
+    .name = "check",
+    .summary = "tell everything that is wrong with a job file",
+    .usage = check_usage,
+    .run = check_run,
+};

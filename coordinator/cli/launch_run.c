@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One process is started and watched. All that can happen (a signal, the end of a child, output, a deadline)
+ * arrives on a file descriptor, so there is one place that waits and no handler.
+ *
+ * mpirun gets a process group of its own, so that a terminal's Ctrl-C reaches muster alone, and a SIGTERM
+ * should muster die. muster is the reaper of its descendants: ranks that outlive mpirun become its children
+ * and are waited for, or killed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "coordinator/cli/launch.h"
+#include "coordinator/cli/launch_banners.h"
+#include "coordinator/cli/launch_leftovers.h"
+
+enum { CHUNK_BYTES = 65536, ORPHAN_ROUNDS = 3, SHELL_SIGNAL = 128, HOST_LOST = 205 };
+
+static const int watched_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD, SIGPIPE};
+
+struct run {
+    const struct launch_supervision *supervision;
+    struct launch_banners banners;
+    sigset_t mask_before;
+    int signals_fd, timer_fd, errors_fd; /* -1 = closed */
+    pid_t mpirun;
+    bool had_children; /* before the start: then descendants that come to us may be others' */
+    int stops;         /* 1 = asked to save and leave, 2 = to end, 3 = killed */
+    bool ended;
+    int wait_status;
+};
+
+static void run_timer_set(struct run *run, int first_ms, int interval_ms)
+{
+    const struct itimerspec times = {
+        .it_value = {.tv_sec = first_ms / 1000, .tv_nsec = first_ms % 1000 * 1000000L},
+        .it_interval = {.tv_sec = interval_ms / 1000, .tv_nsec = interval_ms % 1000 * 1000000L},
+    };
+    timerfd_settime(run->timer_fd, 0, &times, NULL);
+}
+
+static bool run_timer_expired(struct run *run)
+{
+    uint64_t count;
+    return read(run->timer_fd, &count, sizeof count) == sizeof count;
+}
+
+static enum muster_status run_open(struct run *run, const struct launch_supervision *supervision,
+                                   struct muster_error *err)
+{
+    *run = (struct run){.supervision = supervision, .signals_fd = -1, .timer_fd = -1, .errors_fd = -1};
+    launch_banners_init(&run->banners, supervision->err);
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof watched_signals / sizeof watched_signals[0]; i++)
+        sigaddset(&set, watched_signals[i]);
+    sigprocmask(SIG_BLOCK, &set, &run->mask_before);
+    run->signals_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    run->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (run->signals_fd < 0 || run->timer_fd < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
+        return muster_error_set_errno(err, errno, "prepare to watch mpirun");
+    run->had_children = waitpid(-1, NULL, WNOHANG) >= 0 || errno != ECHILD;
+    return MUSTER_OK;
+}
+
+/* Signals that came too late to matter are taken, so that they do not end muster before it has spoken. */
+static void run_close(struct run *run)
+{
+    struct signalfd_siginfo info;
+    while (run->signals_fd >= 0 && read(run->signals_fd, &info, sizeof info) == sizeof info)
+        continue;
+    sigprocmask(SIG_SETMASK, &run->mask_before, NULL);
+    int fds[] = {run->signals_fd, run->timer_fd, run->errors_fd};
+    for (int i = 0; i < 3; i++) {
+        if (fds[i] >= 0)
+            close(fds[i]);
+    }
+}
+
+/* In the child. Returns only when the program could not be started. */
+static void child_become(const struct launch_command *command, pid_t muster, const sigset_t *mask, int errors)
+{
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+    if (getppid() != muster)
+        _exit(MUSTER_EXIT_FAILED);
+    int nothing = open("/dev/null", O_RDONLY);
+    if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(errors, STDERR_FILENO) < 0)
+        return;
+    if (nothing > STDERR_FILENO)
+        close(nothing);
+    for (int i = 0; i < command->setting_count; i++)
+        putenv(command->settings[i]);
+    sigprocmask(SIG_SETMASK, mask, NULL);
+    execvp(command->argv[0], command->argv);
+}
+
+static enum muster_status start_error(const struct launch_command *command, int error,
+                                      struct muster_error *err)
+{
+    if (error != ENOENT)
+        return muster_error_set_errno(err, error, "start %s", command->argv[0]);
+    return muster_error_set(err, MUSTER_ERR_UNSUPPORTED,
+                            "%s was not found in PATH: install Open MPI (openmpi-bin) or load its module",
+                            command->argv[0]);
+}
+
+/* `told` carries errno from a child that could not become mpirun; an exec closes it empty. */
+static enum muster_status run_start(struct run *run, const struct launch_command *command,
+                                    struct muster_error *err)
+{
+    int errors[2] = {-1, -1}, told[2] = {-1, -1}, error = 0;
+    pid_t muster = getpid();
+    enum muster_status status = MUSTER_OK;
+    if (pipe2(errors, O_CLOEXEC) != 0 || pipe2(told, O_CLOEXEC) != 0 || (run->mpirun = fork()) < 0) {
+        status = muster_error_set_errno(err, errno, "start %s", command->argv[0]);
+        goto out;
+    }
+    if (run->mpirun == 0) {
+        child_become(command, muster, &run->mask_before, errors[1]);
+        error = errno;
+        (void)!write(told[1], &error, sizeof error);
+        _exit(MUSTER_EXIT_FAILED);
+    }
+    setpgid(run->mpirun, run->mpirun);
+    close(told[1]);
+    told[1] = -1;
+    if (read(told[0], &error, sizeof error) == sizeof error) {
+        waitpid(run->mpirun, NULL, 0);
+        status = start_error(command, error, err);
+        goto out;
+    }
+    fcntl(errors[0], F_SETFL, O_NONBLOCK);
+    run->errors_fd = errors[0];
+    errors[0] = -1;
+out:
+    for (int i = 0; i < 2; i++) {
+        if (errors[i] >= 0)
+            close(errors[i]);
+        if (told[i] >= 0)
+            close(told[i]);
+    }
+    return status;
+}
+
+static void run_say(const struct run *run, const char *text)
+{
+    fprintf(run->supervision->err, "%smuster run: %s\n", run->supervision->live ? "\n" : "", text);
+    fflush(run->supervision->err);
+}
+
+static void run_stop(struct run *run, int number)
+{
+    char text[160];
+    bool insists = number == SIGINT || number == SIGTERM;
+    if (run->stops == 0) {
+        snprintf(text, sizeof text,
+                 "%s: the ranks save a checkpoint after this step and stop; once more ends them at once",
+                 strsignal(number));
+        run->stops = 1;
+        kill(run->mpirun, SIGUSR1);
+        run_timer_set(run, run->supervision->repeat_ms, run->supervision->repeat_ms);
+        run_say(run, text);
+    } else if (run->stops == 1 && insists) {
+        run->stops = 2;
+        kill(-run->mpirun, SIGTERM);
+        run_timer_set(run, run->supervision->kill_after_ms, 0);
+        run_say(run, "again: ending the ranks without a checkpoint");
+    } else if (insists) {
+        run->stops = 3;
+        kill(-run->mpirun, SIGKILL);
+    }
+}
+
+static void run_take_signals(struct run *run)
+{
+    struct signalfd_siginfo info;
+    while (read(run->signals_fd, &info, sizeof info) == sizeof info) {
+        if (info.ssi_signo != SIGCHLD && info.ssi_signo != SIGPIPE)
+            run_stop(run, (int)info.ssi_signo);
+    }
+    if (!run->ended)
+        run->ended = waitpid(run->mpirun, &run->wait_status, WNOHANG) == run->mpirun;
+}
+
+static void run_take_errors(struct run *run)
+{
+    char chunk[CHUNK_BYTES];
+    ssize_t got = 0;
+    while (run->errors_fd >= 0 && (got = read(run->errors_fd, chunk, sizeof chunk)) > 0)
+        launch_banners_feed(&run->banners, chunk, (size_t)got);
+    if (got == 0 && run->errors_fd >= 0) {
+        close(run->errors_fd);
+        run->errors_fd = -1;
+    }
+}
+
+static void run_watch(struct run *run)
+{
+    while (!run->ended) {
+        struct pollfd events[] = {{.fd = run->signals_fd, .events = POLLIN},
+                                  {.fd = run->timer_fd, .events = POLLIN},
+                                  {.fd = run->errors_fd, .events = POLLIN}};
+        if (poll(events, 3, -1) < 0)
+            continue;
+        if (events[2].revents)
+            run_take_errors(run);
+        if (events[0].revents)
+            run_take_signals(run);
+        if (events[1].revents && run_timer_expired(run) && !run->ended) {
+            if (run->stops == 1)
+                kill(run->mpirun, SIGUSR1);
+            else
+                kill(-run->mpirun, SIGKILL);
+        }
+    }
+    run_take_errors(run);
+}
+
+static void orphans_kill(void)
+{
+    char path[64];
+    long pid;
+    snprintf(path, sizeof path, "/proc/self/task/%ld/children", (long)getpid());
+    FILE *children = fopen(path, "re");
+    if (children == NULL)
+        return;
+    while (fscanf(children, "%ld", &pid) == 1)
+        kill((pid_t)pid, SIGKILL);
+    fclose(children);
+}
+
+/* Ranks notice within 1.5 s that mpirun is gone, unless they are stopped or hang in a system call. */
+static void run_end_orphans(struct run *run)
+{
+    int rounds = 0;
+    if (run->had_children)
+        return;
+    run_timer_set(run, run->supervision->orphan_ms, run->supervision->orphan_ms);
+    for (;;) {
+        pid_t gone;
+        while ((gone = waitpid(-1, NULL, WNOHANG)) > 0)
+            continue;
+        if ((gone < 0 && errno == ECHILD) || rounds == ORPHAN_ROUNDS)
+            return;
+        struct pollfd events[] = {{.fd = run->signals_fd, .events = POLLIN},
+                                  {.fd = run->timer_fd, .events = POLLIN}};
+        poll(events, 2, -1);
+        struct signalfd_siginfo info;
+        while (read(run->signals_fd, &info, sizeof info) == sizeof info)
+            continue;
+        if (run_timer_expired(run)) {
+            orphans_kill();
+            rounds++;
+        }
+    }
+}
+
+static const char *temporary_folder(void)
+{
+    static const char *const names[] = {"OMPI_MCA_orte_tmpdir_base", "TMPDIR", "TEMP", "TMP"};
+    for (int i = 0; i < 4; i++) {
+        const char *folder = getenv(names[i]);
+        if (folder != NULL && folder[0] != '\0')
+            return folder;
+    }
+    return "/tmp";
+}
+
+/* What ended the run when mpirun did not say 0, 2 or 75, in words. */
+static void cause_print(const struct run *run, struct text *out)
+{
+    int code = WIFEXITED(run->wait_status) ? WEXITSTATUS(run->wait_status) : 0;
+    int number = code > SHELL_SIGNAL && code < SHELL_SIGNAL + NSIG ? code - SHELL_SIGNAL : 0;
+    if (run->stops >= 2) {
+        text_print(out, "ended at once, as asked");
+    } else if (WIFSIGNALED(run->wait_status)) {
+        text_print(out, "mpirun was killed by signal %d (%s)", WTERMSIG(run->wait_status),
+                   strsignal(WTERMSIG(run->wait_status)));
+    } else if (number != 0) {
+        if (run->banners.rank >= 0)
+            text_print(out, "rank %d on %s", run->banners.rank, run->banners.host);
+        else
+            text_print(out, "a rank");
+        text_print(out, " was killed by signal %d (mpirun returned %d)", number, code);
+    } else {
+        text_print(out, "%s (mpirun returned %d)", code == HOST_LOST ? "a host was lost" : "the run failed",
+                   code);
+    }
+}
+
+static int run_explain(const struct run *run)
+{
+    int status = run->wait_status;
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : SHELL_SIGNAL + WTERMSIG(status);
+    struct text text;
+    text_init(&text);
+    if (run->stops == 1 && code == SHELL_SIGNAL + SIGUSR1) {
+        run_say(run, "stopped before the first step; nothing was lost");
+        code = MUSTER_EXIT_RESUMABLE;
+    } else if (code != MUSTER_EXIT_DONE && code != MUSTER_EXIT_BAD_INPUT && code != MUSTER_EXIT_RESUMABLE) {
+        cause_print(run, &text);
+        text_print(&text, "; %s", run->supervision->advice);
+        run_say(run, text.data);
+        code = MUSTER_EXIT_FAILED;
+    }
+    text_release(&text);
+    return code;
+}
+
+enum muster_status launch_run(const struct launch_command *command,
+                              const struct launch_supervision *supervision, int *exit_code,
+                              struct muster_error *err)
+{
+    struct run run;
+    *exit_code = MUSTER_EXIT_FAILED;
+    enum muster_status status = run_open(&run, supervision, err);
+    if (status == MUSTER_OK)
+        status = run_start(&run, command, err);
+    if (status == MUSTER_OK) {
+        run_watch(&run);
+        run_end_orphans(&run);
+        if (run.wait_status != 0)
+            launch_leftovers_remove(temporary_folder(), "/dev/shm", run.mpirun);
+    }
+    launch_banners_finish(&run.banners);
+    if (status == MUSTER_OK)
+        *exit_code = run_explain(&run);
+    run_close(&run);
+    return status;
+}
