@@ -64,7 +64,7 @@ enum muster_status dataset_scan(const struct dataset *dataset, int64_t tokens_ma
 /**
  * The checks of a job that need its files: they exist, parse, hold at least one global batch (train) or
  * micro-batch (val), and their tokens fit the vocabulary (first 16 Mi tokens of each file). Adds to the
- * report as "file: data.train: message"; BAD_INPUT when it added an error.
+ * report as "file:line:column: data.train: message"; BAD_INPUT when it added an error.
  * \param config  input_size is filled in for images
  */
 enum muster_status dataset_check_job(const struct job *job, struct model_config *config,

@@ -68,7 +68,12 @@ struct list_check {
 
 static void complain(const struct list_check *check, const char *message)
 {
-    text_print(&check->report->errors, "%s: %s: %s\n", check->job->path, check->key, message);
+    const struct job_source *first = &check->sources->items[0];
+    struct text *errors = &check->report->errors;
+    text_print(errors, "%s:", check->job->path);
+    if (first->line > 0)
+        text_print(errors, "%d:%d:", first->line, first->column);
+    text_print(errors, " %s: %s\n", check->key, message);
     check->report->error_count++;
 }
 

@@ -38,6 +38,7 @@ struct job_source {
     char *path;
     char *labels; /* idx only; NULL = derived from the image file's name */
     double weight;
+    int line, column; /* where the job file names it, for messages; 0 when it came from elsewhere */
 };
 
 struct job_sources {

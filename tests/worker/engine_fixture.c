@@ -65,9 +65,7 @@ static void region_release(struct engine_region *region, struct kernels *kernels
 static void engine_start_backend(struct engine *engine, const struct engine_options *options)
 {
     struct muster_error err = {0};
-    int threads = options->threads;
-    if (threads == 0)
-        threads = options->backend == ENGINE_CPU_THREADS ? 2 : 1;
+    int threads = options->threads ? options->threads : 1;
     int64_t bytes = graph_scratch_bytes(engine->graph, threads);
     engine->scratch = alloc_aligned((size_t)bytes, 64);
     ck_assert_ptr_nonnull(engine->scratch);

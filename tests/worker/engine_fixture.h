@@ -11,7 +11,7 @@
 #include "model/graph.h"
 #include "worker/executor.h"
 
-enum engine_backend { ENGINE_REF = 0, ENGINE_CPU, ENGINE_CPU_THREADS, ENGINE_BACKEND_COUNT };
+enum engine_backend { ENGINE_REF = 0, ENGINE_CPU, ENGINE_BACKEND_COUNT };
 
 struct engine_region {
     char *block;
@@ -30,7 +30,7 @@ struct engine {
 
 struct engine_options {
     enum engine_backend backend;
-    int threads; /* 0: one, or two for ENGINE_CPU_THREADS */
+    int threads; /* 0 means 1 */
     struct model_config config;
     enum dtype dtype;
     enum recompute recompute;

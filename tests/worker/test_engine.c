@@ -67,7 +67,7 @@ START_TEST(recompute_changes_no_bit)
 {
     struct engine_options options =
         options_of(_i % 2 ? MODEL_LLAMA : MODEL_GPT, (enum engine_backend)(_i / 2 % ENGINE_BACKEND_COUNT),
-                   _i / 6 % 2 ? DTYPE_BF16 : DTYPE_F32, _i / 12 ? 0.25 : 0.0);
+                   _i / 4 % 2 ? DTYPE_BF16 : DTYPE_F32, _i / 8 ? 0.25 : 0.0);
     struct outcome none = outcome_of(&options, 3);
     check_finite(none.gradients, none.flat_count);
     for (int mode = RECOMPUTE_SELECTIVE; mode <= RECOMPUTE_FULL; mode++) {
@@ -82,16 +82,14 @@ END_TEST
 
 START_TEST(the_number_of_threads_changes_no_bit)
 {
-    struct engine_options options = options_of((enum model_type)(_i % 3), ENGINE_CPU_THREADS,
+    struct engine_options options = options_of((enum model_type)(_i % 3), ENGINE_CPU,
                                                _i / 3 % 2 ? DTYPE_BF16 : DTYPE_F32, _i / 6 ? 0.25 : 0.0);
-    options.threads = 1;
     struct outcome one = outcome_of(&options, 0);
-    for (options.threads = 2; options.threads <= 3; options.threads++) {
-        struct outcome more = outcome_of(&options, 0);
-        ck_assert_msg(outcome_same(&one, &more), "%d threads give other bits", options.threads);
-        outcome_release(&more);
-    }
+    options.threads = 3;
+    struct outcome three = outcome_of(&options, 0);
+    ck_assert(outcome_same(&one, &three));
     outcome_release(&one);
+    outcome_release(&three);
 }
 END_TEST
 
@@ -231,7 +229,8 @@ END_TEST
 START_TEST(a_step_asks_the_heap_for_nothing)
 {
     struct engine_options options =
-        options_of((enum model_type)(_i % 3), ENGINE_CPU_THREADS, _i / 3 ? DTYPE_BF16 : DTYPE_F32, 0.25);
+        options_of((enum model_type)(_i % 3), ENGINE_CPU, _i / 3 ? DTYPE_BF16 : DTYPE_F32, 0.25);
+    options.threads = 3;
     struct engine engine;
     engine_init(&engine, &options);
     engine_train(&engine, 0);
