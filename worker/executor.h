@@ -34,7 +34,7 @@ enum muster_status executor_create(const struct graph *graph, struct kernels *ke
                                    struct muster_error *err);
 void executor_destroy(struct executor *executor);
 
-/** One micro-batch: forward and backward, or forward alone. Inputs were copied before (executor_input).
+/** One micro-batch: forward and backward, or forward alone. Inputs were copied before (train_step_feed).
  * Asynchronous where the back end is. */
 enum muster_status executor_run(struct executor *executor, const struct executor_step *step,
                                 struct muster_error *err);

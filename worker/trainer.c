@@ -150,6 +150,7 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
 {
     const struct job *job = t->share.job;
     *stopped = false;
+    log_info("first step begins %.3f s after launch", clock_seconds() - t->options->launched_s);
     while (t->steps_done < job->train.max_steps && !*stopped) {
         double started = clock_seconds();
         struct train_step_result result;

@@ -166,7 +166,7 @@ enum muster_status safetensors_header_parse(struct safetensors_header *header, c
                                             struct muster_error *err)
 {
     *header = (struct safetensors_header){.data_begin = size, .data_bytes = file_bytes - size};
-    int64_t expected;
+    int64_t expected = -1;
     if (size < SAFETENSORS_LENGTH_BYTES)
         return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: only %lld bytes", name, (long long)size);
     enum muster_status status = safetensors_header_size(bytes, file_bytes, name, &expected, err);

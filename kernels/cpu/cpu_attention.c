@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Causal attention, forward: one task per block of queries of one head. The block's scores against all
- * earlier keys are held ([keys, 64], never sequence x sequence), so the softmax needs no rescaling.
+ * Causal attention, forward: blocks of 64 queries of one head, independent of each other. A block's scores
+ * against all earlier keys are held ([keys, 64], never sequence x sequence), so the softmax needs no
+ * rescaling. Keys and values are copied out of their wide rows once for all blocks that a task works on.
  */
 #include "kernels/cpu/cpu_attention.h"
 
@@ -35,17 +36,22 @@ static void cpu_attention_block_layout(const struct cpu_attention *at, struct cp
     block->factors = block->scores + at->a->sequence * CPU_QUERIES;
 }
 
-static void cpu_attention_block_gather(const struct cpu_attention *at, struct cpu_attention_block *block)
+static void cpu_attention_keys_gather(const struct cpu_attention *at, struct cpu_attention_block *block,
+                                      int64_t kv_head)
 {
     const struct attention_args *a = at->a;
-    const int64_t kv_head = block->head / (a->heads / a->kv_heads), b = block->b;
-    const void *query = cpu_at(at->bf16, a->qkv, cpu_attention_query_at(at, b, block->i, block->head));
-    const void *key = cpu_at(at->bf16, a->qkv, cpu_attention_key_at(at, b, 0, kv_head));
-    const void *value = cpu_at(at->bf16, a->qkv, cpu_attention_value_at(at, b, 0, kv_head));
-    cpu_attention_gather(at, block->query_rows, query, at->row_width, block->queries);
+    const void *key = cpu_at(at->bf16, a->qkv, cpu_attention_key_at(at, block->b, 0, kv_head));
+    const void *value = cpu_at(at->bf16, a->qkv, cpu_attention_value_at(at, block->b, 0, kv_head));
+    cpu_attention_gather(at, block->key_rows, key, at->row_width, a->sequence);
+    cpu_attention_gather(at, block->value_rows, value, at->row_width, a->sequence);
+}
+
+static void cpu_attention_block_gather(const struct cpu_attention *at, struct cpu_attention_block *block)
+{
+    const int64_t query_at = cpu_attention_query_at(at, block->b, block->i, block->head);
+    cpu_attention_gather(at, block->query_rows, cpu_at(at->bf16, at->a->qkv, query_at), at->row_width,
+                         block->queries);
     cpu_attention_transpose(at, block->queries_across, block->query_rows, block->queries, at->scale);
-    cpu_attention_gather(at, block->key_rows, key, at->row_width, block->keys);
-    cpu_attention_gather(at, block->value_rows, value, at->row_width, block->keys);
 }
 
 /* Keys later than their query get -infinity; only the last 64 keys can be. */
@@ -57,22 +63,40 @@ static void cpu_attention_mask(struct cpu_attention_block *block)
     }
 }
 
-/* scores -> exp(scores - largest), column by column; largest and total are kept. */
+/* Vectors of one row of scores that are worked on together: four independent chains hide latencies. */
+enum { CPU_SOFTMAX_STRIP = 4 };
+
+/* scores -> exp(scores - largest), all keys of one strip of queries; largest and total are kept. */
+CPU_INLINE void cpu_attention_softmax_strip(struct cpu_attention_block *block, int64_t q)
+{
+    cpu_vec largest[CPU_SOFTMAX_STRIP], total[CPU_SOFTMAX_STRIP];
+    for (int v = 0; v < CPU_SOFTMAX_STRIP; v++) {
+        largest[v] = cpu_load(block->scores + q + v * CPU_LANES);
+        total[v] = cpu_splat(0.0f);
+    }
+    for (int64_t key = 1; key < block->keys; key++) {
+        const float *row = block->scores + key * CPU_QUERIES + q;
+        for (int v = 0; v < CPU_SOFTMAX_STRIP; v++)
+            largest[v] = cpu_max(cpu_load(row + v * CPU_LANES), largest[v]);
+    }
+    for (int64_t key = 0; key < block->keys; key++) {
+        float *row = block->scores + key * CPU_QUERIES + q;
+        for (int v = 0; v < CPU_SOFTMAX_STRIP; v++) {
+            cpu_vec e = cpu_exp(cpu_load(row + v * CPU_LANES) - largest[v]);
+            cpu_store(row + v * CPU_LANES, e);
+            total[v] += e;
+        }
+    }
+    for (int v = 0; v < CPU_SOFTMAX_STRIP; v++) {
+        cpu_store(block->largest + q + v * CPU_LANES, largest[v]);
+        cpu_store(block->total + q + v * CPU_LANES, total[v]);
+    }
+}
+
 static void cpu_attention_softmax(struct cpu_attention_block *block)
 {
-    for (int64_t q = 0; q < CPU_QUERIES; q += CPU_LANES) {
-        cpu_vec largest = cpu_load(block->scores + q), total = {0};
-        for (int64_t key = 1; key < block->keys; key++)
-            largest = cpu_max(cpu_load(block->scores + key * CPU_QUERIES + q), largest);
-        for (int64_t key = 0; key < block->keys; key++) {
-            float *at = block->scores + key * CPU_QUERIES + q;
-            cpu_vec v = cpu_exp(cpu_load(at) - largest);
-            cpu_store(at, v);
-            total += v;
-        }
-        cpu_store(block->largest + q, largest);
-        cpu_store(block->total + q, total);
-    }
+    for (int64_t q = 0; q < CPU_QUERIES; q += CPU_SOFTMAX_STRIP * CPU_LANES)
+        cpu_attention_softmax_strip(block, q);
 }
 
 static void cpu_attention_drop(const struct cpu_attention *at, struct cpu_attention_block *block)
@@ -139,6 +163,24 @@ static void cpu_attention_block_forward(const struct cpu_attention *at, struct c
     cpu_attention_block_store(at, block);
 }
 
+/* Every `parts`-th block of queries that read one key/value head, from the `part`-th. */
+static void cpu_attention_part_forward(const struct cpu_attention *at, struct cpu_attention_block *block,
+                                       int64_t kv_index, int64_t part, int64_t parts)
+{
+    const struct attention_args *a = at->a;
+    const int64_t group = a->heads / a->kv_heads, kv_head = kv_index % a->kv_heads;
+    const int64_t blocks = cpu_divide_up(a->sequence, CPU_QUERIES);
+    block->b = kv_index / a->kv_heads;
+    cpu_attention_keys_gather(at, block, kv_head);
+    for (int64_t index = part; index < blocks * group; index += parts) {
+        block->head = kv_head * group + index / blocks;
+        block->i = index % blocks * CPU_QUERIES;
+        block->queries = cpu_least(CPU_QUERIES, a->sequence - block->i);
+        block->keys = block->i + block->queries;
+        cpu_attention_block_forward(at, block);
+    }
+}
+
 CPU_OPERATION(cpu_attention_forward, attention_args)
 {
     const struct cpu_attention at = cpu_attention_start(a);
@@ -146,19 +188,15 @@ CPU_OPERATION(cpu_attention_forward, attention_args)
         cpu_scratch_check(k, cpu_attention_forward_bytes(&at), "attention_forward", err);
     if (status != MUSTER_OK)
         return status;
-    const int64_t blocks = cpu_divide_up(a->sequence, CPU_QUERIES);
-    const int64_t tasks = a->batch * a->heads * blocks;
-    /* later blocks have more keys: dealing tasks out in turns evens that out */
+    /* a key/value head's blocks go to one task, or to several where there are more threads than heads */
+    const int64_t blocks = cpu_divide_up(a->sequence, CPU_QUERIES) * (a->heads / a->kv_heads);
+    const int64_t heads = a->batch * a->kv_heads;
+    const int64_t parts = cpu_least(blocks, cpu_divide_up(4 * k->threads, heads));
 #pragma omp parallel for schedule(static, 1) num_threads(k->threads)
-    for (int64_t task = 0; task < tasks; task++) {
+    for (int64_t task = 0; task < heads * parts; task++) {
         struct cpu_attention_block block;
         cpu_attention_block_layout(&at, &block, cpu_scratch_of_thread(k));
-        block.b = task % (a->batch * a->heads) / a->heads;
-        block.head = task % a->heads;
-        block.i = task / (a->batch * a->heads) * CPU_QUERIES;
-        block.queries = cpu_least(CPU_QUERIES, a->sequence - block.i);
-        block.keys = block.i + block.queries;
-        cpu_attention_block_forward(&at, &block);
+        cpu_attention_part_forward(&at, &block, task / parts, task % parts, parts);
     }
     return MUSTER_OK;
 }

@@ -47,15 +47,24 @@ CPU_INLINE int64_t cpu_attention_value_at(const struct cpu_attention *at, int64_
     return cpu_attention_query_at(at, b, i, at->a->heads + at->a->kv_heads + kv_head);
 }
 
+CPU_INLINE void cpu_attention_gather_rows(float *to, int64_t padded_width, const void *from, int64_t width,
+                                          int64_t stride, int64_t rows, bool bf16)
+{
+    for (int64_t r = 0; r < rows; r++) {
+        const void *row = cpu_at(bf16, from, r * stride);
+        for (int64_t i = 0; i < padded_width; i += CPU_LANES)
+            cpu_store(to + r * padded_width + i, cpu_get(bf16, row, i, width));
+    }
+}
+
 /* Copies `rows` heads, `stride` elements apart, to fp32 rows of padded_width. */
 CPU_INLINE void cpu_attention_gather(const struct cpu_attention *at, float *to, const void *from,
                                      int64_t stride, int64_t rows)
 {
-    for (int64_t r = 0; r < rows; r++) {
-        const void *row = cpu_at(at->bf16, from, r * stride);
-        for (int64_t i = 0; i < at->padded_width; i += CPU_LANES)
-            cpu_store(to + r * at->padded_width + i, cpu_get(at->bf16, row, i, at->a->head_width));
-    }
+    if (at->bf16)
+        cpu_attention_gather_rows(to, at->padded_width, from, at->a->head_width, stride, rows, true);
+    else
+        cpu_attention_gather_rows(to, at->padded_width, from, at->a->head_width, stride, rows, false);
 }
 
 /* The way back. */

@@ -10,7 +10,7 @@
 #include "kernels/cpu/cpu.h"
 
 /* No edge of a tile is longer. */
-enum { CPU_TILE_EDGE_MAX = 384 };
+enum { CPU_TILE_EDGE_MAX = 2048 };
 
 /* c[m,n] (+)= op(a)[m,k] · op(b)[k,n] (+ bias[n]); strides are in elements between stored rows. */
 struct cpu_product {

@@ -10,21 +10,30 @@ struct cpu_grid {
     int64_t row_tiles, column_tiles;
 };
 
-/* The tile edge that cuts `length` into equal pieces, a multiple of 16; an even number of
+/* The tile edge that cuts `length` into equal pieces of about `target`, a multiple of 16; an even number of
  * pieces where there are several, because most machines have an even number of cores. */
-static int64_t cpu_grid_edge(int64_t length)
+static int64_t cpu_grid_edge(int64_t length, int64_t target)
 {
-    int64_t pieces = cpu_divide_up(length, CPU_TILE_EDGE_MAX);
+    int64_t pieces = cpu_divide_up(length, target);
     if (pieces > 1)
         pieces += pieces % 2;
     return cpu_divide_up(cpu_divide_up(length, pieces), 16) * 16;
 }
 
+/* Eight tiles, but no smaller than 256 x 384 and no larger than 512 x 768: below, packing costs too much of
+ * the time, above it gains nothing. */
 static struct cpu_grid cpu_grid_make(int64_t m, int64_t n)
 {
+    const int64_t least = 256 * 384, most = 512 * 768;
+    int64_t area = m * n / 8;
+    area = area < least ? least : cpu_least(area, most);
+    int64_t rows = area >= 2 * least ? 512 : 256;
+    rows = cpu_least(rows, m);
+    int64_t columns = cpu_least(cpu_least(area / rows, n), CPU_TILE_EDGE_MAX);
+    rows = cpu_least(area / columns, CPU_TILE_EDGE_MAX);
     struct cpu_grid grid;
-    grid.tile_rows = cpu_grid_edge(m);
-    grid.tile_columns = cpu_grid_edge(n);
+    grid.tile_rows = cpu_grid_edge(m, rows);
+    grid.tile_columns = cpu_grid_edge(n, columns);
     grid.row_tiles = cpu_divide_up(m, grid.tile_rows);
     grid.column_tiles = cpu_divide_up(n, grid.tile_columns);
     return grid;

@@ -120,23 +120,31 @@ CPU_INLINE cpu_half cpu_half_load(const uint16_t *p, int64_t count)
     cpu_half h = {0};
     if (count >= CPU_LANES) {
         memcpy(&h, p, sizeof h);
-    } else {
-        for (int i = 0; i < CPU_LANES; i++)
-            h[i] = i < count ? p[i] : 0;
+        return h;
     }
+#if defined(__AVX512F__)
+    return (cpu_half)_mm256_maskz_loadu_epi16((__mmask16)((1u << count) - 1u), p);
+#else
+    for (int i = 0; i < CPU_LANES; i++)
+        h[i] = i < count ? p[i] : 0;
     return h;
+#endif
 }
 
 CPU_INLINE void cpu_half_store(uint16_t *p, cpu_half h, int64_t count)
 {
     if (count >= CPU_LANES) {
         memcpy(p, &h, sizeof h);
-    } else {
-        uint16_t lanes[CPU_LANES];
-        memcpy(lanes, &h, sizeof h);
-        for (int i = 0; i < CPU_LANES && i < count; i++)
-            p[i] = lanes[i];
+        return;
     }
+#if defined(__AVX512F__)
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << count) - 1u), (__m256i)h);
+#else
+    uint16_t lanes[CPU_LANES];
+    memcpy(lanes, &h, sizeof h);
+    for (int i = 0; i < CPU_LANES && i < count; i++)
+        p[i] = lanes[i];
+#endif
 }
 
 /* The vector at element `i` of a row of `count` fp32 values. */
@@ -263,11 +271,16 @@ CPU_INLINE float cpu_lanes_max(cpu_vec v)
     return largest;
 }
 
-/* Scales by 2^n for |n| <= 252, in two steps so that neither leaves the range of exponents. */
-CPU_INLINE cpu_vec cpu_scale_power(cpu_vec v, cpu_ivec n)
+/* v · 2^n for whole |n| <= 252; without an instruction for it, in two steps, so that neither leaves the range
+ * of exponents. */
+CPU_INLINE cpu_vec cpu_scale_power(cpu_vec v, cpu_vec n)
 {
-    cpu_ivec first = n >> 1, second = n - first;
+#if defined(__AVX512F__)
+    return _mm512_scalef_ps(v, n);
+#else
+    cpu_ivec whole = __builtin_convertvector(n, cpu_ivec), first = whole >> 1, second = whole - first;
     return v * (cpu_vec)((first + 127) << 23) * (cpu_vec)((second + 127) << 23);
+#endif
 }
 
 /* e^x to about 1 ulp: x = n ln 2 + r, a polynomial in r (Cephes expf), times 2^n. */
@@ -275,8 +288,7 @@ CPU_INLINE cpu_vec cpu_exp(cpu_vec x)
 {
     const float shift = 0x1.8p23f;
     x = cpu_min(cpu_splat(89.0f), cpu_max(cpu_splat(-104.0f), x));
-    cpu_vec shifted = x * 1.44269504088896341f + shift;
-    cpu_vec n = shifted - shift;
+    cpu_vec n = (x * 1.44269504088896341f + shift) - shift; /* rounds to whole */
     cpu_vec r = x - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
     cpu_vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
@@ -285,7 +297,7 @@ CPU_INLINE cpu_vec cpu_exp(cpu_vec x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    return cpu_scale_power(p, (cpu_ivec)shifted - (cpu_ivec)cpu_splat(shift));
+    return cpu_scale_power(p, n);
 }
 
 /* Natural logarithm of positive normal numbers, to about 1 ulp (Cephes logf); NaN and +infinity pass. */

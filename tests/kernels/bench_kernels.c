@@ -318,6 +318,13 @@ static void bench_fill(char *block, uint64_t seed)
         memcpy(values + i, values, (size_t)4 << 20);
 }
 
+static void bench_fill_all(struct bench *b)
+{
+    char *const blocks[] = {b->a, b->b, b->c, b->d, b->work};
+    for (int i = 0; i < 5; i++)
+        bench_fill(blocks[i], (uint64_t)i);
+}
+
 static int bench_all(struct bench *b, int threads, const char *isa)
 {
     struct muster_error err = {0};
@@ -333,7 +340,9 @@ static int bench_all(struct bench *b, int threads, const char *isa)
     b->peak_gflops = bench_peak(threads);
     printf("%s, %d threads, fp32 multiply-add peak %.0f GF/s\n", b->k->numerics, threads, b->peak_gflops);
     for (int d = 0; d < 2; d++) {
+        bench_fill_all(b);
         bench_products(b, d == 0 ? DTYPE_F32 : DTYPE_BF16);
+        bench_fill_all(b);
         bench_streams(b, d == 0 ? DTYPE_F32 : DTYPE_BF16);
     }
     kernels_destroy(b->k);
@@ -349,7 +358,6 @@ int main(int argc, char **argv)
         *blocks[i] = alloc_aligned((size_t)BLOCK_MB << 20, 64);
         if (*blocks[i] == NULL)
             return 1;
-        bench_fill(*blocks[i], (uint64_t)i);
     }
     b.ids = alloc_zeroed(TOKENS, sizeof *b.ids);
     if (b.ids == NULL)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""Trains the same models with muster and with PyTorch in turn and prints what each run cost.
+
+The programs alternate within a round and the order turns round from one round to the next, so that a machine that
+warms up or is disturbed touches all of them. What is compared are ratios within a round. `report.py` makes the table.
+"""
+
+import argparse
+import math
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import cases
+import launch
+import report
+
+VARIANTS = ("muster exact", "muster fast", "PyTorch", "PyTorch compiled")
+LOSS_TOLERANCE = 0.3  # of the first loss around ln(vocabulary)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(prog="scripts/bench_cpu.sh", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="2 rounds of the small model only")
+    parser.add_argument("--rounds", type=int, help="rounds of every case; 5 unless told, 2 with --quick")
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="of every rank")
+    parser.add_argument("--only", default="", help="only cases whose name contains this, for example '124M bf16'")
+    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--output", type=Path, help="also write the table to this file")
+    parser.add_argument("--work", type=Path, help="folder for data and runs; a temporary one unless told")
+    parser.add_argument("--worker", type=Path, required=True, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def check_first_loss(case, variant, steps):
+    wanted, found = math.log(case.vocabulary), steps[0]["loss"]
+    if not abs(found - wanted) < LOSS_TOLERANCE:
+        raise launch.RunFailed(f"{case.name}, {variant}: the first loss is {found:.3f}, not about {wanted:.3f}")
+
+
+def run_variant(args, case, variant, work):
+    """One run, in a folder that is removed afterwards: a checkpoint of the large model takes 1.5 GB."""
+    data = cases.write_data(case, work)
+    folder = work / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    log = work / (variant.replace(" ", "-") + ".log")
+    metrics = folder / "metrics.jsonl"
+    if variant.startswith("muster"):
+        reduce = variant.split()[1]
+        commands = cases.muster_commands(case, folder, data, args.worker, reduce, args.ranks, args.threads)
+        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, rank_name=args.worker.name)
+    else:
+        compiled = variant.endswith("compiled")
+        commands = cases.torch_commands(case, folder, data, sys.executable, compiled, args.ranks, args.threads)
+        watched = launch.run(commands, metrics, case.warmup, args.ranks, log)
+    shutil.rmtree(folder)
+    check_first_loss(case, variant, watched.steps)
+    return report.Run.from_watched(case, watched)
+
+
+def run_case(args, case, rounds, work):
+    """Runs by variant, one of each per round. torch.compile may fail, for want of a C++ compiler, without ending all."""
+    variants = [v for v in VARIANTS if not (args.no_compile and v.endswith("compiled"))]
+    runs = {variant: [] for variant in variants}
+    for number in range(rounds):
+        for variant in variants if number % 2 == 0 else reversed(variants):
+            if variant not in runs:
+                continue
+            try:
+                run = run_variant(args, case, variant, work)
+            except launch.RunFailed as failure:
+                if not variant.endswith("compiled"):
+                    raise
+                print(f"left out: {failure}", file=sys.stderr)
+                del runs[variant]
+                continue
+            runs[variant].append(run)
+            print(f"{case.name}, round {number + 1}/{rounds}, {variant}: {run}", file=sys.stderr, flush=True)
+    return runs
+
+
+def run_all(args, work):
+    rounds = args.rounds or (2 if args.quick else 5)
+    results = {}
+    for case in cases.make_cases(args.quick):
+        if args.only in case.name:
+            results[case] = run_case(args, case, rounds, work)
+    return report.write(results, args.ranks, args.threads, rounds)
+
+
+def main():
+    args = parse_args()
+    temporary = None if args.work else tempfile.mkdtemp(prefix="bench-cpu-")
+    work = Path(args.work or temporary).resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        table = run_all(args, work)
+    except launch.RunFailed as failure:
+        print(f"bench_cpu: {failure}", file=sys.stderr)
+        return 1  # the folder stays: the log in it says why
+    if temporary:
+        shutil.rmtree(temporary)
+    print(table)
+    if args.output:
+        args.output.write_text(table + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""One PyTorch rank training the GPT that muster trains, with the settings a careful user would pick.
+
+What is alike is what costs: layer for layer the same model, the same samples a step, gradients clipped to norm 1,
+AdamW with the decay on matrices only, fp32 weights, gradients and moments, bf16 through autocast. Ranks are started
+as plain processes with torch.distributed's environment, which is faster than its launcher. Rank 0 writes a line of
+JSON per step in the form of muster's metrics.jsonl.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+class Block(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm2 = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        batch, length, width = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).reshape(batch, length, width))
+        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+
+
+class Gpt(nn.Module):
+    """GPT-2: learned positions, biases everywhere but in the head, which is the token table."""
+
+    def __init__(self, layers, width, heads, vocabulary, length):
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, width)
+        self.positions = nn.Embedding(length, width)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.norm_final = nn.LayerNorm(width)
+        for name, param in self.named_parameters():
+            if param.dim() == 2:
+                residual = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(param, std=0.02 / math.sqrt(2 * layers) if residual else 0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(param)
+
+    def forward(self, ids, targets):
+        x = self.tokens(ids) + self.positions.weight
+        for block in self.blocks:
+            x = block(x)
+        logits = F.linear(self.norm_final(x), self.tokens.weight)
+        return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1))
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--token-bytes", type=int, choices=(1, 2), required=True)
+    parser.add_argument("--metrics", required=True, help="file of JSON lines that rank 0 writes")
+    for name in ("layers", "width", "heads", "vocabulary", "length", "micro-batch", "steps", "threads"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), required=True)
+    parser.add_argument("--compile", action="store_true")
+    return parser.parse_args()
+
+
+def batches(args, rank):
+    """Random windows of the file, without end."""
+    data = np.memmap(args.data, dtype=np.uint16 if args.token_bytes == 2 else np.uint8, mode="r")
+    random = np.random.default_rng(1337 + rank)
+    while True:
+        starts = random.integers(0, len(data) - args.length, args.micro_batch)
+        rows = np.stack([data[s : s + args.length + 1] for s in starts]).astype(np.int64)
+        rows = torch.from_numpy(rows)
+        yield rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
+
+
+def make_model(args):
+    torch.manual_seed(1337)
+    bare = Gpt(args.layers, args.width, args.heads, args.vocabulary, args.length)
+    matrices = [p for p in bare.parameters() if p.dim() == 2]
+    vectors = [p for p in bare.parameters() if p.dim() != 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), eps=1e-8, fused=True)
+    module = torch.compile(bare) if args.compile else bare
+    if dist.get_world_size() > 1:
+        module = DistributedDataParallel(
+            module, gradient_as_bucket_view=True, broadcast_buffers=False, static_graph=not args.compile
+        )
+    return bare, module, optimizer
+
+
+def main():
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    dist.init_process_group("gloo")
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    bare, module, optimizer = make_model(args)
+    params = list(bare.parameters())
+    source = batches(args, rank)
+    step_tokens = ranks * args.micro_batch * args.length
+    metrics = open(args.metrics, "w", encoding="ascii") if rank == 0 else None
+    last = time.perf_counter()
+    for step in range(1, args.steps + 1):
+        ids, targets = next(source)
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16"):
+            loss = module(ids, targets)
+        loss.backward()
+        nn.utils.clip_grad_norm_(params, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        value = loss.item()
+        now = time.perf_counter()
+        if metrics:
+            line = {"step": step, "loss": value, "tokens": step * step_tokens, "step_ms": 1e3 * (now - last)}
+            line["parameters"] = sum(p.numel() for p in params)
+            print(json.dumps(line), file=metrics, flush=True)
+        last = now
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("RANK", "0")
+    os.environ.setdefault("WORLD_SIZE", "1")
+    main()

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""What is measured: the models, their data, and how each program is told to train them."""
+
+import os
+import random
+import socket
+import sys
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Case:
+    model: str
+    precision: str
+    layers: int
+    width: int
+    heads: int
+    vocabulary: int
+    length: int
+    micro_batch: int
+    steps: int
+    warmup: int  # steps at the start that are not counted
+
+    @property
+    def name(self):
+        return f"{self.model} {self.precision}"
+
+    @property
+    def token_bytes(self):
+        return 1 if self.vocabulary <= 256 else 2
+
+
+def make_cases(quick):
+    small = {"layers": 6, "width": 384, "heads": 6, "vocabulary": 256, "length": 256, "micro_batch": 8}
+    large = {"layers": 12, "width": 768, "heads": 12, "vocabulary": 50257, "length": 256, "micro_batch": 4}
+    found = [Case("GPT 10M", p, **small, steps=12 if quick else 30, warmup=3) for p in ("fp32", "bf16")]
+    if not quick:
+        found += [Case("GPT-2 124M", p, **large, steps=10, warmup=2) for p in ("fp32", "bf16")]
+    return found
+
+
+def write_data(case, folder):
+    """Tokens drawn at random: what a step costs does not depend on which tokens it sees."""
+    path = folder / ("tokens.u16" if case.token_bytes == 2 else "text.txt")
+    if path.exists():
+        return path
+    draw = random.Random(1337)
+    if case.token_bytes == 2:
+        tokens = array("H", (draw.randrange(case.vocabulary) for _ in range(1 << 20)))
+        if sys.byteorder == "big":
+            tokens.byteswap()
+        path.write_bytes(tokens.tobytes())
+    else:
+        words = ["".join(draw.choices("etaoinshrdlucmfwyp", k=draw.randint(1, 9))) for _ in range(2000)]
+        path.write_text("\n".join(" ".join(draw.choices(words, k=12)) for _ in range(20000)), encoding="ascii")
+    return path
+
+
+JOB = """name: bench
+output_dir: {folder}
+device: cpu
+model: {{type: gpt, num_layers: {case.layers}, hidden_size: {case.width}, num_heads: {case.heads}, vocab_size: {case.vocabulary}}}
+data: {{train: {data}, format: {format}, seq_len: {case.length}}}
+train: {{micro_batch_size: {case.micro_batch}, global_batch_size: {batch}, max_steps: {case.steps}, precision: {case.precision}}}
+optimizer: {{type: adamw, lr: 1e-4, beta1: 0.9, beta2: 0.95, weight_decay: 0.1}}
+scheduler: {{type: constant}}
+parallel: {{threads: {threads}, logical_workers: {ranks}, reduce: {reduce}}}
+checkpoint: {{resume: never}}
+"""
+
+
+def muster_commands(case, folder, data, worker, reduce, ranks, threads):
+    """One mpirun. Neither program's ranks are bound to cores."""
+    text = JOB.format(
+        case=case,
+        folder=folder,
+        data=data,
+        format="u16" if case.token_bytes == 2 else "bytes",
+        batch=case.micro_batch * ranks,
+        ranks=ranks,
+        threads=threads,
+        reduce=reduce,
+    )
+    job = folder / "bench.yaml"
+    job.write_text(text, encoding="utf-8")
+    environment = {"OMP_NUM_THREADS": str(threads)}
+    if os.geteuid() == 0:
+        environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    argv = ["mpirun", "--bind-to", "none", "--oversubscribe", "-n", str(ranks), str(worker), str(job)]
+    return [(argv, environment)]
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def torch_commands(case, folder, data, python, compiled, ranks, threads):
+    """One process a rank; gloo talks over the loopback device."""
+    argv = [python, str(HERE / "bench_torch.py"), "--data", str(data), "--metrics", str(folder / "metrics.jsonl")]
+    for name in ("token_bytes", "layers", "width", "heads", "vocabulary", "length", "micro_batch", "steps"):
+        argv += ["--" + name.replace("_", "-"), str(getattr(case, name))]
+    argv += ["--threads", str(threads), "--precision", case.precision] + (["--compile"] if compiled else [])
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        "WORLD_SIZE": str(ranks),
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "TORCHINDUCTOR_CACHE_DIR": str(folder.parent / "inductor"),
+    }
+    return [(argv, {**shared, "RANK": str(rank)}) for rank in range(ranks)]

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""Starts one training run and watches it from outside, in the same way whichever program it is.
+
+Peak memory is VmHWM of every rank, which the kernel keeps, so polling misses none of it but what the last tenth of a
+second adds. The time to the first step runs from before the launch until the run's metrics file has its first line.
+CPU time over wall time of the measured steps tells whether the machine was quiet: a rank that computes all the time
+reaches 1.
+"""
+
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class RunFailed(Exception):
+    pass
+
+
+@dataclass
+class Watched:
+    steps: list  # lines of the metrics file that describe a step
+    first_step_s: float
+    memory_bytes: int  # VmHWM, summed over ranks
+    cpu_share: float
+
+
+def _read(path):
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _children(pid):
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        for child in _read(task / "children").split():
+            found += [int(child)] + _children(int(child))
+    return found
+
+
+def rank_pids(processes, rank_name):
+    """The started processes themselves, or their descendants of the given name."""
+    pids = [p.pid for p in processes]
+    if rank_name is None:
+        return pids
+    below = [child for pid in pids for child in _children(pid)]
+    return [pid for pid in below if _read(f"/proc/{pid}/comm").strip() == rank_name]
+
+
+def _memory_peak(pid):
+    for line in _read(f"/proc/{pid}/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _cpu_seconds(pids):
+    total = 0
+    for pid in pids:
+        fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12]) if len(fields) > 12 else 0
+    return total / TICKS
+
+
+def read_steps(path):
+    lines = [json.loads(line) for line in _read(path).splitlines() if line.endswith("}")]
+    return [line for line in lines if "step_ms" in line]
+
+
+class _Watch:
+    def __init__(self, metrics, warmup):
+        self.metrics, self.warmup = metrics, warmup
+        self.started = time.monotonic()
+        self.first_step_s = None
+        self.peaks = {}
+        self.marks = []  # (steps seen, time, CPU seconds) whenever the number of steps changed
+
+    def look(self, pids):
+        for pid in pids:
+            self.peaks[pid] = max(self.peaks.get(pid, 0), _memory_peak(pid))
+        seen = len(read_steps(self.metrics))
+        now = time.monotonic()
+        if seen and self.first_step_s is None:
+            self.first_step_s = now - self.started
+        if seen > (self.marks[-1][0] if self.marks else self.warmup - 1):
+            self.marks.append((seen, now, _cpu_seconds(pids)))
+
+    def cpu_share(self, ranks):
+        if len(self.marks) < 2:
+            return 0.0
+        (_, begin, cpu_begin), (_, end, cpu_end) = self.marks[0], self.marks[-1]
+        return (cpu_end - cpu_begin) / (end - begin) / ranks
+
+
+def _stop(processes):
+    """Asks first: mpirun takes its ranks along only when it may end in order."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def run(commands, metrics, warmup, ranks, log, rank_name=None, timeout_s=3600):
+    """Runs the commands, a list of (argv, environment), together until all have ended well."""
+    with open(log, "wb") as out:
+        watch = _Watch(metrics, warmup)
+        processes = [
+            subprocess.Popen(argv, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT)
+            for argv, env in commands
+        ]
+        try:
+            while any(p.poll() is None for p in processes):
+                watch.look(rank_pids(processes, rank_name))
+                if any(p.poll() not in (None, 0) for p in processes):
+                    break
+                if time.monotonic() - watch.started > timeout_s:
+                    raise RunFailed(f"{commands[0][0][0]}: not done after {timeout_s} s; see {log}")
+                time.sleep(0.02 if watch.first_step_s is None else 0.1)
+        finally:
+            _stop(processes)
+    steps = read_steps(metrics)
+    if any(p.returncode for p in processes) or len(steps) <= warmup:
+        raise RunFailed(f"{commands[0][0][0]} failed; see {log}")
+    return Watched(steps, watch.first_step_s, sum(watch.peaks.values()), watch.cpu_share(ranks))

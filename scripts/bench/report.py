@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""Markdown from runs: medians with the smallest and largest of the rounds, and ratios taken within each round."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+
+MIB = 1 << 20
+
+
+@dataclass
+class Run:
+    tokens_per_s: float
+    memory_mib: float
+    first_step_s: float
+    cpu_share: float
+    reduce_ms: float  # of a step; 0 where the program does not say
+    update_ms: float
+
+    @classmethod
+    def from_watched(cls, case, watched):
+        counted = watched.steps[case.warmup :]
+        step_tokens = watched.steps[0]["tokens"]
+        return cls(
+            tokens_per_s=step_tokens * len(counted) / (sum(s["step_ms"] for s in counted) / 1e3),
+            memory_mib=watched.memory_bytes / MIB,
+            first_step_s=watched.first_step_s,
+            cpu_share=watched.cpu_share,
+            reduce_ms=mean(s.get("reduce_ms", 0.0) for s in counted),
+            update_ms=mean(s.get("update_ms", 0.0) for s in counted),
+        )
+
+    def __str__(self):
+        return (
+            f"{self.tokens_per_s:.0f} tokens/s, {self.memory_mib:.0f} MiB, first step after "
+            f"{self.first_step_s:.1f} s, CPU share {self.cpu_share:.2f}"
+        )
+
+
+def spread(values, form):
+    values = list(values)
+    return f"{median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
+
+
+def best_torch(runs, number, value, best):
+    """The better of PyTorch's variants in one round."""
+    return best(value(kept[number]) for variant, kept in runs.items() if variant.startswith("PyTorch"))
+
+
+def ratios(runs, value, best):
+    exact = runs["muster exact"]
+    return [value(run) / best_torch(runs, number, value, best) for number, run in enumerate(exact)]
+
+
+def ratio_row(case, runs):
+    exact, fast = runs["muster exact"], runs["muster fast"]
+    return [
+        case.name,
+        spread(ratios(runs, lambda r: r.tokens_per_s, max), ".2f"),
+        spread(ratios(runs, lambda r: r.memory_mib, min), ".2f"),
+        spread(ratios(runs, lambda r: r.first_step_s, min), ".2f"),
+        spread((e.tokens_per_s / f.tokens_per_s for e, f in zip(exact, fast)), ".2f"),
+    ]
+
+
+def value_rows(case, runs):
+    for variant, kept in runs.items():
+        inside = "-"
+        if variant.startswith("muster"):
+            inside = f"{median(r.reduce_ms for r in kept):.0f} / {median(r.update_ms for r in kept):.0f}"
+        yield [
+            case.name,
+            variant,
+            spread((r.tokens_per_s for r in kept), ".0f"),
+            spread((r.memory_mib for r in kept), ".0f"),
+            spread((r.first_step_s for r in kept), ".1f"),
+            inside,
+            f"{median(r.cpu_share for r in kept):.2f}",
+        ]
+
+
+def table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _output(*argv):
+    try:
+        lines = subprocess.run(argv, capture_output=True, text=True, timeout=120).stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        lines = []
+    return lines[0].strip() if lines else "unknown"
+
+
+def _processor():
+    found = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
+    return found.group(1) if found else platform.machine()
+
+
+def _import_memory():
+    """Of a Python process that imports torch and does nothing else, in MiB."""
+    text = "import torch; print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM:')))"
+    found = _output(sys.executable, "-c", text)
+    return f"{int(found) / 1024:.0f} MiB" if found.isdigit() else "unknown"
+
+
+def machine():
+    torch = "import torch; print(torch.__version__, torch.backends.cpu.get_cpu_capability())"
+    here = Path(__file__).resolve().parent
+    yield f"* Processor: {_processor()}, {os.cpu_count()} cores; Linux {platform.release()}"
+    yield f"* muster: commit {_output('git', '-C', str(here), 'describe', '--always', '--dirty')}"
+    yield f"* MPI: {_output('mpirun', '--version')}"
+    yield f"* PyTorch {_output(sys.executable, '-c', torch)}, Python {platform.python_version()}"
+    yield f"* Memory of a process that only imports torch: {_import_memory()}"
+
+
+def write(results, ranks, threads, rounds):
+    ratio_head = ["case", "tokens/s", "peak memory", "time to first step", "tokens/s, exact ÷ fast"]
+    value_head = ["case", "program", "tokens/s", "peak memory, MiB, all ranks", "first step done after, s"]
+    value_head += ["reduce / update, ms a step", "CPU share"]
+    batches = ", ".join(f"{c.name}: {c.micro_batch} x {c.length} tokens a rank" for c in results)
+    parts = [
+        *machine(),
+        f"* {ranks} ranks of {threads} thread(s), {rounds} rounds; {batches}",
+        "",
+        "muster (exact) ÷ the better PyTorch variant of the round; median (min–max) over rounds:",
+        "",
+        table(ratio_head, [ratio_row(case, runs) for case, runs in results.items()]),
+        "",
+        "Each program; median (min–max) over rounds:",
+        "",
+        table(value_head, [row for case, runs in results.items() for row in value_rows(case, runs)]),
+    ]
+    return "\n".join(parts)
