@@ -3,16 +3,11 @@
  * GPT-2: learned positions, LayerNorm before each part, tanh-GELU, biases everywhere, head tied to the token
  * table. Source: Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.
  */
-#include <math.h>
 #include <stdio.h>
 
 #include "model/graph.h"
 
-struct gpt_stream {
-    int x, delta; /* the residual stream is x + delta; delta is GRAPH_NONE before the first block */
-};
-
-static void gpt_block(struct graph *graph, int block, double residual_stddev, struct gpt_stream *stream)
+static void gpt_block(struct graph *graph, int block, double residual_stddev, struct decoder_stream *stream)
 {
     const struct model_config *config = &graph->config;
     int64_t width = config->hidden_size;
@@ -52,30 +47,5 @@ static void gpt_block(struct graph *graph, int block, double residual_stddev, st
 
 void gpt_build(struct graph *graph)
 {
-    const struct model_config *config = &graph->config;
-    int64_t width = config->hidden_size;
-    int table =
-        graph_add_param(graph, "token_table", config->vocab_size, width, GRAPH_INIT_NORMAL, config->init_std);
-    int positions =
-        graph_add_param(graph, "position_table", config->seq_len, width, GRAPH_INIT_NORMAL, config->init_std);
-    graph->ids = graph_add_tensor(graph, "ids", GRAPH_ROLE_INPUT, DTYPE_I32, graph->tokens, 0);
-    int x = graph_add_tensor(graph, "embedding.y", GRAPH_ROLE_ACTIVATION, graph->compute_dtype, graph->tokens,
-                             width);
-    struct graph_op *op = graph_add_op(graph, GRAPH_EMBEDDING, -1);
-    op->tensor[SLOT_IDS] = graph->ids;
-    op->tensor[SLOT_WEIGHT] = table;
-    op->tensor[SLOT_BIAS] = positions;
-    op->tensor[SLOT_Y] = x;
-
-    struct gpt_stream stream = {.x = layer_dropout(graph, "embedding", -1, x), .delta = GRAPH_NONE};
-    double residual_stddev = config->init_std / sqrt(2.0 * (double)config->num_layers);
-    for (int block = 0; block < config->num_layers; block++)
-        gpt_block(graph, block, residual_stddev, &stream);
-
-    int y = layer_norm(graph, "norm_final", -1, NORM_LAYER, stream.x, stream.delta, &stream.x);
-    int head = table;
-    if (!config->tie_embeddings)
-        head = graph_add_param(graph, "head.weight", config->vocab_size, width, GRAPH_INIT_NORMAL,
-                               config->init_std);
-    layer_head_loss(graph, y, head, GRAPH_NONE);
+    decoder_build(graph, NORM_LAYER, true, gpt_block);
 }

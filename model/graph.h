@@ -202,6 +202,19 @@ int layer_attention(struct graph *graph, const char *name, int block, int qkv);
 /** Output head and loss over the final hidden state. */
 void layer_head_loss(struct graph *graph, int x, int weight, int bias);
 
+/* ---- decoder-only transformers (decoder.c) ---- */
+
+/** The residual stream between operations: x + delta, added by the next norm; delta is GRAPH_NONE before the
+ * first block. */
+struct decoder_stream {
+    int x, delta;
+};
+/** Appends one block; `residual_stddev` is the initial spread of what writes into the stream. */
+typedef void (*decoder_block_fn)(struct graph *graph, int block, double residual_stddev,
+                                 struct decoder_stream *stream);
+void decoder_build(struct graph *graph, enum norm_kind norm, bool learned_positions,
+                   decoder_block_fn build_block);
+
 void gpt_build(struct graph *graph);
 void llama_build(struct graph *graph);
 void mlp_build(struct graph *graph);

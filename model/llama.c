@@ -4,16 +4,11 @@
  * Source: Touvron et al., "LLaMA: Open and Efficient Foundation Language Models", 2023; grouped queries as in
  * Llama 2.
  */
-#include <math.h>
 #include <stdio.h>
 
 #include "model/graph.h"
 
-struct llama_stream {
-    int x, delta;
-};
-
-static void llama_block(struct graph *graph, int block, double residual_stddev, struct llama_stream *stream)
+static void llama_block(struct graph *graph, int block, double residual_stddev, struct decoder_stream *stream)
 {
     const struct model_config *config = &graph->config;
     int64_t width = config->hidden_size, ffn = config->ffn_hidden_size;
@@ -50,27 +45,5 @@ static void llama_block(struct graph *graph, int block, double residual_stddev, 
 
 void llama_build(struct graph *graph)
 {
-    const struct model_config *config = &graph->config;
-    int64_t width = config->hidden_size;
-    int table =
-        graph_add_param(graph, "token_table", config->vocab_size, width, GRAPH_INIT_NORMAL, config->init_std);
-    graph->ids = graph_add_tensor(graph, "ids", GRAPH_ROLE_INPUT, DTYPE_I32, graph->tokens, 0);
-    int x = graph_add_tensor(graph, "embedding.y", GRAPH_ROLE_ACTIVATION, graph->compute_dtype, graph->tokens,
-                             width);
-    struct graph_op *op = graph_add_op(graph, GRAPH_EMBEDDING, -1);
-    op->tensor[SLOT_IDS] = graph->ids;
-    op->tensor[SLOT_WEIGHT] = table;
-    op->tensor[SLOT_Y] = x;
-
-    struct llama_stream stream = {.x = x, .delta = GRAPH_NONE};
-    double residual_stddev = config->init_std / sqrt(2.0 * (double)config->num_layers);
-    for (int block = 0; block < config->num_layers; block++)
-        llama_block(graph, block, residual_stddev, &stream);
-
-    int y = layer_norm(graph, "norm_final", -1, NORM_RMS, stream.x, stream.delta, &stream.x);
-    int head = table;
-    if (!config->tie_embeddings)
-        head = graph_add_param(graph, "head.weight", config->vocab_size, width, GRAPH_INIT_NORMAL,
-                               config->init_std);
-    layer_head_loss(graph, y, head, GRAPH_NONE);
+    decoder_build(graph, NORM_RMS, false, llama_block);
 }

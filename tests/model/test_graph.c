@@ -254,7 +254,7 @@ static const struct op_counts op_counts_plain[] = {
 };
 static const struct op_counts op_counts_dropout[] = {
     [MODEL_GPT] = {9, 4, 13, 3, {0, 3, 7}},
-    [MODEL_LLAMA] = {11, 3, 15, 2, {0, 3, 9}},
+    [MODEL_LLAMA] = {11, 4, 15, 3, {0, 3, 9}},
     [MODEL_MLP] = {1, 3, 2, 1, {0, 0, 0}},
 };
 
