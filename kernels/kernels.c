@@ -361,3 +361,8 @@ enum muster_status kernels_synchronise(struct kernels *k, struct muster_error *e
 {
     return k->ops->synchronise(k, err);
 }
+
+double kernels_peak_flops(struct kernels *k, enum dtype dtype)
+{
+    return k->ops->peak_flops(k, dtype);
+}

@@ -267,6 +267,8 @@ struct kernels_ops {
     enum muster_status (*copy_to_host)(struct kernels *k, void *host, const void *device, int64_t bytes,
                                        struct muster_error *err);
     enum muster_status (*synchronise)(struct kernels *k, struct muster_error *err);
+    /* measured multiply-add rate of the instance in FLOP/s for this dtype, a few milliseconds; 0 where unknown */
+    double (*peak_flops)(struct kernels *k, enum dtype dtype);
 };
 
 /** Base of every back end's instance. */
@@ -340,6 +342,7 @@ enum muster_status kernels_copy_to_device(struct kernels *k, void *device, const
 enum muster_status kernels_copy_to_host(struct kernels *k, void *host, const void *device, int64_t bytes,
                                         struct muster_error *err);
 enum muster_status kernels_synchronise(struct kernels *k, struct muster_error *err);
+double kernels_peak_flops(struct kernels *k, enum dtype dtype);
 
 #ifdef __cplusplus
 }

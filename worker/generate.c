@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "coordinator/ckpt/ckpt.h"
 #include "worker/rank_state.h"
 
@@ -31,43 +32,62 @@ struct generator {
     float *probability; /* [vocab] */
 };
 
-/* The newest checkpoint that verifies, under what the user named. */
-static enum muster_status generate_find(const char *path, char *folder, struct muster_error *err)
+static enum muster_status generate_verify(struct generator *g, const char *folder, struct muster_error *err)
+{
+    enum muster_status status = ckpt_open(folder, &g->ckpt, err);
+    if (!status)
+        status = ckpt_verify(g->ckpt, err);
+    if (status) {
+        ckpt_close(g->ckpt);
+        g->ckpt = NULL;
+    }
+    return status;
+}
+
+/* The newest checkpoint in `dir` that verifies; those passed over are told. */
+static enum muster_status generate_open_newest(struct generator *g, const char *dir, struct muster_error *err)
+{
+    char folder[FS_PATH_MAX];
+    struct ckpt_catalogue catalogue = {0};
+    enum muster_status status = ckpt_catalogue_read(dir, &catalogue, err);
+    int damaged_count = 0;
+    for (int i = 0; i < catalogue.count && !status && !g->ckpt; i++) {
+        const struct ckpt_entry *entry = &catalogue.entries[i];
+        struct muster_error cause = {0};
+        status = fs_path_join(folder, dir, entry->folder, err);
+        if (status || (entry->committed && !generate_verify(g, folder, &cause)))
+            break;
+        log_warn("checkpoint %s is not used: %s", folder, entry->committed ? cause.text : entry->reason);
+        damaged_count += entry->committed;
+    }
+    ckpt_catalogue_release(&catalogue);
+    if (status || g->ckpt)
+        return status;
+    if (damaged_count > 0)
+        return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: all checkpoints here are damaged", dir);
+    return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "%s: no checkpoint here", dir);
+}
+
+/* What the user named: one checkpoint, or a folder of them, or a run folder. */
+static enum muster_status generate_open_checkpoint(struct generator *g, const char *path,
+                                                   struct muster_error *err)
 {
     char manifest[FS_PATH_MAX], dir[FS_PATH_MAX];
-    enum muster_status status = fs_path_join(manifest, path, "MANIFEST.json", err);
+    enum muster_status status = fs_path_join(manifest, path, CKPT_MANIFEST_NAME, err);
+    if (!status)
+        status = fs_path_join(dir, path, "checkpoints", err);
     if (status)
         return status;
-    if (fs_exists(manifest)) {
-        snprintf(folder, FS_PATH_MAX, "%s", path);
-        return MUSTER_OK;
-    }
-    status = fs_path_join(dir, path, "checkpoints", err);
-    if (status)
-        return status;
-    const char *where = fs_is_folder(dir) ? dir : path;
-    struct ckpt_catalogue catalogue = {0};
-    status = ckpt_catalogue_read(where, &catalogue, err);
-    if (status)
-        return status;
-    bool found = false;
-    for (int i = 0; i < catalogue.count && !found; i++)
-        if (catalogue.entries[i].committed)
-            found = !fs_path_join(folder, where, catalogue.entries[i].folder, err);
-    ckpt_catalogue_release(&catalogue);
-    return found ? MUSTER_OK : muster_error_set(err, MUSTER_ERR_BAD_INPUT, "%s: no checkpoint here", path);
+    if (fs_exists(manifest))
+        return generate_verify(g, path, err);
+    return generate_open_newest(g, fs_is_folder(dir) ? dir : path, err);
 }
 
 static enum muster_status generate_open(struct generator *g, struct muster_error *err)
 {
-    char folder[FS_PATH_MAX];
     struct job_report report;
     job_report_init(&report);
-    enum muster_status status = generate_find(g->options->path, folder, err);
-    if (!status)
-        status = ckpt_open(folder, &g->ckpt, err);
-    if (!status)
-        status = ckpt_verify(g->ckpt, err);
+    enum muster_status status = generate_open_checkpoint(g, g->options->path, err);
     if (!status) {
         const char *yaml = ckpt_job_yaml(g->ckpt);
         status = job_parse("the checkpoint's job", yaml, strlen(yaml), &report, &g->job, err);

@@ -233,6 +233,8 @@ static enum muster_status trainer_stages(struct trainer *t, struct muster_error 
                                 t->steps_done, err);
     if (status)
         return status;
+    t->telemetry.peak_flops =
+        t->comm->size * kernels_peak_flops(t->state->kernels, t->share.plan->graph->compute_dtype);
     trainer_introduce(t);
     bool stopped = false;
     if (t->steps_done < t->share.job->train.max_steps) {

@@ -71,6 +71,8 @@ void cpu_memory_free(struct kernels *k, void *block);
 enum muster_status cpu_copy(struct kernels *k, void *to, const void *from, int64_t bytes,
                             struct muster_error *err);
 enum muster_status cpu_synchronise(struct kernels *k, struct muster_error *err);
+/* cpu_peak.c */
+double cpu_peak_flops(struct kernels *k, enum dtype dtype);
 
 extern const struct cpu_variant cpu_variant_baseline;
 #if defined(__x86_64__)

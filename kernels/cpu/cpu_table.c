@@ -36,6 +36,7 @@ const struct cpu_variant CPU_NAME(cpu_variant) = {
             .copy_to_device = cpu_copy,
             .copy_to_host = cpu_copy,
             .synchronise = cpu_synchronise,
+            .peak_flops = cpu_peak_flops,
         },
     .widen = CPU_NAME(cpu_widen),
     .narrow = CPU_NAME(cpu_narrow),

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import mean, median
 
 MIB = 1 << 20
+QUIET_CPU_SHARE = 0.9  # a run below it waited for the processor: something else ran beside it
 
 
 @dataclass
@@ -119,6 +120,15 @@ def machine():
     yield f"* Memory of a process that only imports torch: {_import_memory()}"
 
 
+def disturbed(results):
+    """A sentence on the runs that something else slowed, or nothing."""
+    kept = [run for runs in results.values() for variant in runs.values() for run in variant]
+    count = sum(run.cpu_share < QUIET_CPU_SHARE for run in kept)
+    if not count:
+        return []
+    return ["", f"The machine was not quiet: {count} of {len(kept)} runs got under {QUIET_CPU_SHARE:.0%} of their cores."]
+
+
 def write(results, ranks, threads, rounds):
     ratio_head = ["case", "tokens/s", "peak memory", "time to first step", "tokens/s, exact ÷ fast"]
     value_head = ["case", "program", "tokens/s", "peak memory, MiB, all ranks", "first step done after, s"]
@@ -135,5 +145,6 @@ def write(results, ranks, threads, rounds):
         "Each program; median (min–max) over rounds:",
         "",
         table(value_head, [row for case, runs in results.items() for row in value_rows(case, runs)]),
+        *disturbed(results),
     ]
     return "\n".join(parts)

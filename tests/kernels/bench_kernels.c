@@ -22,7 +22,7 @@ enum { CHUNK_ROWS = 256, BLOCK_MB = 256, UPDATE_COUNT = 16 << 20 };
 struct bench {
     struct kernels *k;
     const char *prefix;
-    double peak_gflops; /* of all threads */
+    double peak_gflops[DTYPE_COUNT]; /* of all threads */
     char *a, *b, *c, *d, *work;
     int32_t *ids;
 };
@@ -41,60 +41,6 @@ static double bench_now(int threads)
     struct timespec t;
     clock_gettime(threads == 1 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-typedef float bench_vec __attribute__((vector_size(64)));
-enum { BENCH_CHAINS = 12, BENCH_ROUNDS = 4000000 };
-
-#define BENCH_PEAK(name, attributes)                                                                         \
-    attributes static float name(void)                                                                       \
-    {                                                                                                        \
-        bench_vec sum[BENCH_CHAINS], x = {0}, y = {0};                                                       \
-        x += 1.0000001f;                                                                                     \
-        y += 1e-9f;                                                                                          \
-        for (int i = 0; i < BENCH_CHAINS; i++)                                                               \
-            sum[i] = y * (float)i;                                                                           \
-        for (int r = 0; r < BENCH_ROUNDS; r++) {                                                             \
-            for (int i = 0; i < BENCH_CHAINS; i++)                                                           \
-                sum[i] = sum[i] * x + y;                                                                     \
-        }                                                                                                    \
-        for (int i = 1; i < BENCH_CHAINS; i++)                                                               \
-            sum[0] += sum[i];                                                                                \
-        return sum[0][0];                                                                                    \
-    }
-
-BENCH_PEAK(bench_peak_plain, )
-#if defined(__x86_64__)
-BENCH_PEAK(bench_peak_avx2, __attribute__((target("avx2,fma"))))
-BENCH_PEAK(bench_peak_avx512, __attribute__((target("avx512f"))))
-#endif
-
-static float bench_peak_once(void)
-{
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f"))
-        return bench_peak_avx512();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return bench_peak_avx2();
-#endif
-    return bench_peak_plain();
-}
-
-/* Best of a few runs on all threads together. */
-static double bench_peak(int threads)
-{
-    double best = 1e30;
-    float used = 0.0f;
-    for (int run = 0; run < 5; run++) {
-        double start = bench_now(threads);
-#pragma omp parallel num_threads(threads) reduction(+ : used)
-        used += bench_peak_once();
-        double seconds = bench_now(threads) - start;
-        best = seconds < best ? seconds : best;
-    }
-    if (used == 1.0f) /* never, but it must be computed */
-        printf("\n");
-    return 2e-9 * 16.0 * BENCH_CHAINS * BENCH_ROUNDS * threads / best;
 }
 
 static struct linear_args bench_linear(const struct bench_case *c)
@@ -253,8 +199,8 @@ static void bench_run(struct bench *b, const struct bench_case *c)
     printf("%-24s %s %5lld -> %5lld %9.3f ms", c->name, dtype_name(c->dtype), (long long)c->in,
            (long long)c->out, best * 1e3);
     if (c->gflop > 0.0)
-        printf(" %7.1f GF/s %5.1f%% of fp32 peak\n", c->gflop / best,
-               100.0 * c->gflop / best / b->peak_gflops);
+        printf(" %7.1f GF/s %5.1f%% of the %s peak\n", c->gflop / best,
+               100.0 * c->gflop / best / b->peak_gflops[c->dtype], dtype_name(c->dtype));
     else
         printf(" %7.1f GB/s\n", c->gbytes / best);
     fflush(stdout);
@@ -337,8 +283,10 @@ static int bench_all(struct bench *b, int threads, const char *isa)
         alloc_free(scratch);
         return 1;
     }
-    b->peak_gflops = bench_peak(threads);
-    printf("%s, %d threads, fp32 multiply-add peak %.0f GF/s\n", b->k->numerics, threads, b->peak_gflops);
+    b->peak_gflops[DTYPE_F32] = 1e-9 * kernels_peak_flops(b->k, DTYPE_F32);
+    b->peak_gflops[DTYPE_BF16] = 1e-9 * kernels_peak_flops(b->k, DTYPE_BF16);
+    printf("%s, %d threads, multiply-add peak fp32 %.0f GF/s, bf16 %.0f GF/s\n", b->k->numerics, threads,
+           b->peak_gflops[DTYPE_F32], b->peak_gflops[DTYPE_BF16]);
     for (int d = 0; d < 2; d++) {
         bench_fill_all(b);
         bench_products(b, d == 0 ? DTYPE_F32 : DTYPE_BF16);

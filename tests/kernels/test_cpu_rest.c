@@ -272,7 +272,7 @@ static enum muster_status adamw_call(struct kernels *k, const void *shape, void 
     const struct update_shape *s = shape;
     struct adamw_args a = {.count = s->count, .param = data[0], .param_bf16 = data[1], .grad = data[2]};
     a.m = data[3], a.v = data[4], a.grad_scale = 0.7f, a.lr = 0.01f, a.beta1 = 0.9f, a.beta2 = 0.95f;
-    a.epsilon = 1e-8f, a.weight_decay = 0.1f, a.bias_correction1 = 0.271f, a.bias_correction2 = 0.142625f;
+    a.epsilon = 0.05f, a.weight_decay = 0.1f, a.bias_correction1 = 0.271f, a.bias_correction2 = 0.142625f;
     return kernels_adamw(k, &a, err);
 }
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# Threads share out loops, never sums: a rank of 1, 2 or 3 threads computes the same bits. Three threads divide none
-# of the sizes here.
+# Threads share out loops, never sums: a rank of 1, 2 or 3 threads computes the same bits. The sizes
+# are such that a matrix product is cut into several tiles.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-larger=(model.hidden_size=64 model.num_heads=4 data.seq_len=48 train.micro_batch_size=2 train.max_steps=6)
+larger=(model.num_layers=1 model.hidden_size=160 model.num_heads=5 data.seq_len=96 train.micro_batch_size=4
+    parallel.logical_workers=4 train.max_steps=4)
 for precision in fp32 bf16; do
     for type in gpt llama; do
         name=$type-$precision

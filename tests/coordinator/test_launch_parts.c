@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The parts of a launch that need no process: the command, what is taken out of mpirun's standard error, and
+ * which leftovers are removed.
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "coordinator/cli/launch.h"
+#include "coordinator/cli/launch_banners.h"
+#include "coordinator/cli/launch_leftovers.h"
+#include "tests/coordinator/program.h"
+
+#define DASHES "--------------------------------------------------------------------------\n"
+
+static const char *const settings[] = {
+    "OMPI_ALLOW_RUN_AS_ROOT",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM",
+    "OMPI_MCA_rmaps_base_oversubscribe",
+    "OMPI_MCA_mpi_yield_when_idle",
+    "OMPI_MCA_hwloc_base_binding_policy",
+    "OMPI_MCA_pml",
+    "OMPI_MCA_btl",
+    "SLURM_JOB_NUM_NODES",
+    "SLURM_NNODES",
+    "OMPI_MCA_oob_tcp_keepalive_time",
+    "OMPI_MCA_odls_base_sigkill_timeout",
+};
+
+static struct launch_options options;
+static struct launch_command command;
+static struct text line;
+
+static void setup(void)
+{
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        unsetenv(settings[i]);
+    options =
+        (struct launch_options){.ranks = 4, .cores = 4, .worker = "/bin/muster-worker", .job_path = "a.yaml"};
+    text_init(&line);
+}
+
+static void teardown(void)
+{
+    text_release(&line);
+}
+
+static const char *command_line(void)
+{
+    struct muster_error err;
+    ck_assert_int_eq(launch_command_build(&command, &options, &err), MUSTER_OK);
+    text_clear(&line);
+    launch_command_print(&command, &line);
+    launch_command_release(&command);
+    return line.data;
+}
+
+static bool has(const char *words)
+{
+    return strstr(command_line(), words) != NULL;
+}
+
+START_TEST(every_option_has_its_place_in_the_command)
+{
+    char *extra[] = {"--mca", "x", "y"};
+    options.extra = extra;
+    options.extra_count = 3;
+    options.hostfile = "hosts";
+    options.live = true;
+    options.resume = "never";
+    ck_assert(
+        has(" mpirun -n 4 --hostfile hosts -x MUSTER_LIVE=1 --mca x y /bin/muster-worker a.yaml --resume "
+            "never\n"));
+}
+END_TEST
+
+START_TEST(a_path_is_never_taken_for_an_option_or_a_separator)
+{
+    options.job_path = "-n";
+    options.resume = ":";
+    ck_assert(has(" /bin/muster-worker ./-n --resume ./:\n"));
+}
+END_TEST
+
+START_TEST(shared_memory_is_asked_for_on_one_host_only)
+{
+    char *extra[] = {"--host", "a,b"};
+    ck_assert(has("OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader "));
+    ck_assert(!has("keepalive"));
+    options.hostfile = "hosts";
+    ck_assert(!has("OMPI_MCA_btl"));
+    ck_assert(has("OMPI_MCA_oob_tcp_keepalive_time=5 "));
+    options.hostfile = NULL;
+    options.extra = extra;
+    options.extra_count = 2;
+    ck_assert(!has("OMPI_MCA_btl"));
+    options.extra_count = 0;
+    setenv("SLURM_JOB_NUM_NODES", "2", 1);
+    ck_assert(!has("OMPI_MCA_btl"));
+    setenv("SLURM_JOB_NUM_NODES", "1", 1);
+    ck_assert(has("OMPI_MCA_btl"));
+}
+END_TEST
+
+START_TEST(ranks_yield_only_when_they_outnumber_the_cores)
+{
+    ck_assert(!has("yield"));
+    options.ranks = 5;
+    ck_assert(has("OMPI_MCA_mpi_yield_when_idle=1 "));
+}
+END_TEST
+
+START_TEST(what_the_person_has_set_stays)
+{
+    setenv("OMPI_MCA_btl", "self,tcp", 1);
+    ck_assert(!has("OMPI_MCA_btl="));
+    ck_assert(has("OMPI_MCA_pml=ob1 "));
+    unsetenv("OMPI_MCA_btl");
+    ck_assert_int_eq(has("OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "), geteuid() == 0);
+}
+END_TEST
+
+/* What comes out for `text`, fed in pieces of `step` bytes. */
+static struct launch_banners feed(const char *text, size_t step, struct text *out)
+{
+    char *bytes;
+    size_t count;
+    struct launch_banners banners;
+    FILE *stream = open_memstream(&bytes, &count);
+    ck_assert_ptr_nonnull(stream);
+    launch_banners_init(&banners, stream);
+    for (size_t at = 0, length = strlen(text); at < length; at += step)
+        launch_banners_feed(&banners, text + at, length - at < step ? length - at : step);
+    launch_banners_finish(&banners);
+    fclose(stream);
+    text_clear(out);
+    text_append(out, bytes, count);
+    free(bytes);
+    return banners;
+}
+
+static void expect_fed(const char *text, const char *expected)
+{
+    for (size_t step = 1; step < 200; step += 33) {
+        feed(text, step, &line);
+        ck_assert_str_eq(line.data, expected);
+    }
+}
+
+START_TEST(what_mpirun_says_of_every_end_is_taken_out)
+{
+    expect_fed("first\n" DASHES "Primary job  terminated normally, but 1 process returned\n"
+               "a non-zero exit code. Per user-direction, the job has been aborted.\n" DASHES DASHES
+               "mpirun detected that one or more processes exited with non-zero status, thus causing\n"
+               "the job to be terminated. The first process to do so was:\n\n"
+               "  Process name: [[7832,1],2]\n  Exit code:    75\n" DASHES "last\n",
+               "first\nlast\n");
+    expect_fed("mpirun: Forwarding signal 10 to job\n"
+               "[vm:29398] 2 more processes have sent help message help-mpi-api.txt / mpi-abort\n"
+               "[vm:29398] Set MCA parameter \"orte_base_help_aggregate\" to 0 to see all\n",
+               "");
+}
+END_TEST
+
+START_TEST(a_rank_that_mpirun_names_is_kept)
+{
+    struct launch_banners banners =
+        feed(DASHES "mpirun noticed that process rank 12 with PID 0 on node n-1.x exited on signal 9 "
+                    "(Killed).\n" DASHES,
+             1000, &line);
+    ck_assert_int_eq(banners.rank, 12);
+    ck_assert_str_eq(banners.host, "n-1.x");
+    ck_assert_str_eq(line.data, "");
+    ck_assert_int_eq(feed("rank 3\n", 1000, &line).rank, -1);
+}
+END_TEST
+
+START_TEST(everything_else_passes_unchanged)
+{
+    static const char other[] = DASHES "There are not enough slots available\n" DASHES "and so on";
+    expect_fed(other, other);
+    expect_fed(DASHES "never closed\n", DASHES "never closed\n");
+    expect_fed("mpirun noticed that process rank 1 but outside a banner\n",
+               "mpirun noticed that process rank 1 but outside a banner\n");
+    expect_fed(DASHES "MPI_ABORT was invoked on rank 1 in communicator MPI_COMM_WORLD\n"
+                      "muster-worker: rank 1: the cause\n"
+                      "with errorcode 1.\n" DASHES,
+               "muster-worker: rank 1: the cause\n");
+}
+END_TEST
+
+static char host_segment[256], other_segment[256], neighbour[256], stranger[256];
+
+/* tmp/ and shm/ with what an mpirun of process 4711, job family 0x61f8, has left, and things of others. */
+static void leave_things(const char *contact)
+{
+    char path[512];
+    struct utsname system;
+    struct muster_error err;
+    ck_assert_int_eq(uname(&system), 0);
+    unsigned user = (unsigned)geteuid();
+    snprintf(path, sizeof path, "tmp/ompi.%s.%u/pid.4711/1", system.nodename, user);
+    ck_assert_int_eq(fs_folder_create(path, &err), MUSTER_OK);
+    snprintf(path, sizeof path, "tmp/ompi.%s.%u/pid.4711/contact.txt", system.nodename, user);
+    program_write(path, contact);
+    snprintf(path, sizeof path, "tmp/ompi.%s.%u/pid.4712", system.nodename, user);
+    ck_assert_int_eq(fs_folder_create(path, &err), MUSTER_OK);
+    ck_assert_int_eq(fs_folder_create("shm", &err), MUSTER_OK);
+    snprintf(host_segment, sizeof host_segment, "shm/vader_segment.%s.%u.61f80001.0", system.nodename, user);
+    snprintf(other_segment, sizeof other_segment, "shm/vader_segment.%s.%u.61f90001.0", system.nodename,
+             user);
+    snprintf(neighbour, sizeof neighbour, "shm/vader_segment.%s.%u.61f80001.0", system.nodename, user + 1);
+    snprintf(stranger, sizeof stranger, "shm/vader_segment.%s.%u.61f80001.0.txt", system.nodename, user);
+    program_write(host_segment, "");
+    program_write(other_segment, "");
+    program_write(neighbour, "");
+    program_write(stranger, "");
+}
+
+static bool session_exists(int pid)
+{
+    char path[512];
+    struct utsname system;
+    uname(&system);
+    snprintf(path, sizeof path, "tmp/ompi.%s.%u/pid.%d", system.nodename, (unsigned)geteuid(), pid);
+    return fs_exists(path);
+}
+
+START_TEST(what_one_mpirun_left_is_removed_and_nothing_else)
+{
+    program_folder_enter();
+    leave_things("1643642880.0;tcp://10.0.0.1:54423\n3334\n");
+    launch_leftovers_remove("tmp", "shm", 4711);
+    ck_assert(!session_exists(4711) && !fs_exists(host_segment));
+    ck_assert(session_exists(4712) && fs_exists(other_segment) && fs_exists(neighbour) &&
+              fs_exists(stranger));
+    launch_leftovers_remove("tmp", "shm", 4713);
+    ck_assert(session_exists(4712) && fs_exists(other_segment));
+    program_folder_leave();
+}
+END_TEST
+
+START_TEST(segments_stay_when_the_session_does_not_name_its_job)
+{
+    static const char *const contacts[] = {"",          "nonsense", "0.0;", "1643642881.0;", "99999999999.0;",
+                                           "1643642880"};
+    for (size_t i = 0; i < sizeof contacts / sizeof contacts[0]; i++) {
+        program_folder_enter();
+        leave_things(contacts[i]);
+        launch_leftovers_remove("tmp", "shm", 4711);
+        ck_assert_msg(fs_exists(host_segment), "removed for \"%s\"", contacts[i]);
+        ck_assert(session_exists(4712));
+        program_folder_leave();
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("launch_parts");
+    TCase *cases = tcase_create("launch_parts");
+    tcase_add_checked_fixture(cases, setup, teardown);
+    tcase_add_test(cases, every_option_has_its_place_in_the_command);
+    tcase_add_test(cases, a_path_is_never_taken_for_an_option_or_a_separator);
+    tcase_add_test(cases, shared_memory_is_asked_for_on_one_host_only);
+    tcase_add_test(cases, ranks_yield_only_when_they_outnumber_the_cores);
+    tcase_add_test(cases, what_the_person_has_set_stays);
+    tcase_add_test(cases, what_mpirun_says_of_every_end_is_taken_out);
+    tcase_add_test(cases, a_rank_that_mpirun_names_is_kept);
+    tcase_add_test(cases, everything_else_passes_unchanged);
+    tcase_add_test(cases, what_one_mpirun_left_is_removed_and_nothing_else);
+    tcase_add_test(cases, segments_stay_when_the_session_does_not_name_its_job);
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int failures = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failures ? 1 : 0;
+}
