@@ -29,7 +29,7 @@ shard() {
 }
 
 write_job missing "data.train=$folder/nowhere.txt"
-refused 2 missing "missing.yaml: data.train: .*$folder/nowhere.txt: No such file or directory" 'the job has 1 error'
+refused 2 missing "missing.yaml:[0-9]+:[0-9]+: data.train: .*$folder/nowhere.txt: No such file or directory" 'the job has 1 error'
 
 : >"$folder/nothing"
 write_job empty "data.train=$folder/nothing"
