@@ -6,6 +6,7 @@ warms up or is disturbed touches all of them. What is compared are ratios within
 """
 
 import argparse
+import json
 import math
 import shutil
 import sys
@@ -23,7 +24,7 @@ LOSS_TOLERANCE = 0.3  # of the first loss around ln(vocabulary)
 def parse_args():
     parser = argparse.ArgumentParser(prog="scripts/bench_cpu.sh", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2 rounds of the small model only")
-    parser.add_argument("--rounds", type=int, help="rounds of every case; 5 unless told, 2 with --quick")
+    parser.add_argument("--rounds", type=int, help="rounds of every case; 3 unless told, 2 with --quick")
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of every rank")
     parser.add_argument("--only", default="", help="only cases whose name contains this, for example '124M bf16'")
@@ -38,6 +39,19 @@ def check_first_loss(case, variant, steps):
     wanted, found = math.log(case.vocabulary), steps[0]["loss"]
     if not abs(found - wanted) < LOSS_TOLERANCE:
         raise launch.RunFailed(f"{case.name}, {variant}: the first loss is {found:.3f}, not about {wanted:.3f}")
+
+
+def count_parameters(folder, steps):
+    """As the program itself counts them: muster in its plan, PyTorch in its metrics."""
+    plan = folder / "plan.json"
+    told = json.loads(plan.read_text(encoding="utf-8")) if plan.exists() else steps[0]
+    return told["parameters"]
+
+
+def check_same_model(case, runs):
+    counts = {variant: run.parameters for variant, kept in runs.items() for run in kept}
+    if len(set(counts.values())) > 1:
+        raise launch.RunFailed(f"{case.name}: the programs train models of different sizes: {counts}")
 
 
 def run_variant(args, case, variant, work):
@@ -56,9 +70,10 @@ def run_variant(args, case, variant, work):
         compiled = variant.endswith("compiled")
         commands = cases.torch_commands(case, folder, data, sys.executable, compiled, args.ranks, args.threads)
         watched = launch.run(commands, metrics, case.warmup, args.ranks, log)
-    shutil.rmtree(folder)
     check_first_loss(case, variant, watched.steps)
-    return report.Run.from_watched(case, watched)
+    run = report.Run.from_watched(case, watched, count_parameters(folder, watched.steps))
+    shutil.rmtree(folder)
+    return run
 
 
 def run_case(args, case, rounds, work):
@@ -78,12 +93,13 @@ def run_case(args, case, rounds, work):
                 del runs[variant]
                 continue
             runs[variant].append(run)
+            check_same_model(case, runs)
             print(f"{case.name}, round {number + 1}/{rounds}, {variant}: {run}", file=sys.stderr, flush=True)
     return runs
 
 
 def run_all(args, work):
-    rounds = args.rounds or (2 if args.quick else 5)
+    rounds = args.rounds or (2 if args.quick else 3)
     results = {}
     for case in cases.make_cases(args.quick):
         if args.only in case.name:

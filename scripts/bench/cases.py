@@ -37,9 +37,9 @@ class Case:
 def make_cases(quick):
     small = {"layers": 6, "width": 384, "heads": 6, "vocabulary": 256, "length": 256, "micro_batch": 8}
     large = {"layers": 12, "width": 768, "heads": 12, "vocabulary": 50304, "length": 256, "micro_batch": 4}
-    found = [Case("GPT 10M", p, **small, steps=12 if quick else 30, warmup=3) for p in ("fp32", "bf16")]
+    found = [Case("GPT 10M", p, **small, steps=10 if quick else 20, warmup=3) for p in ("fp32", "bf16")]
     if not quick:
-        found += [Case("GPT-2 124M", p, **large, steps=10, warmup=2) for p in ("fp32", "bf16")]
+        found += [Case("GPT-2 124M", p, **large, steps=9, warmup=3) for p in ("fp32", "bf16")]
     return found
 
 

@@ -22,9 +22,10 @@ class Run:
     cpu_share: float
     reduce_ms: float  # of a step; 0 where the program does not say
     update_ms: float
+    parameters: int
 
     @classmethod
-    def from_watched(cls, case, watched):
+    def from_watched(cls, case, watched, parameters):
         counted = watched.steps[case.warmup :]
         step_tokens = watched.steps[0]["tokens"]
         return cls(
@@ -34,6 +35,7 @@ class Run:
             cpu_share=watched.cpu_share,
             reduce_ms=mean(s.get("reduce_ms", 0.0) for s in counted),
             update_ms=mean(s.get("update_ms", 0.0) for s in counted),
+            parameters=parameters,
         )
 
     def __str__(self):
@@ -133,7 +135,7 @@ def write(results, ranks, threads, rounds):
     ratio_head = ["case", "tokens/s", "peak memory", "time to first step", "tokens/s, exact ÷ fast"]
     value_head = ["case", "program", "tokens/s", "peak memory, MiB, all ranks", "first step done after, s"]
     value_head += ["reduce / update, ms a step", "CPU share"]
-    batches = ", ".join(f"{c.name}: {c.micro_batch} x {c.length} tokens a rank" for c in results)
+    batches = "; ".join(f"{c.name}: {c.micro_batch} x {c.length} tokens a rank and step" for c in results)
     parts = [
         *machine(),
         f"* {ranks} ranks of {threads} thread(s), {rounds} rounds; {batches}",

@@ -146,7 +146,11 @@ END_TEST
 
 START_TEST(only_an_insisting_signal_ends_the_run)
 {
-    ck_assert_int_eq(run_fake("parent:2 await:10 parent:10 parent:1 parent:2 await:15 exit:1"), 1);
+    supervision.repeat_ms = 10; /* two repeats later the signals before them have been seen */
+    ck_assert_int_eq(run_fake("parent:2 await:10 parent:10 parent:1 await:10 await:10 exit:75"), 75);
+    ck_assert_ptr_null(strstr(report.data, "got 15"));
+    supervision.repeat_ms = LONG_MS;
+    ck_assert_int_eq(run_fake("parent:2 await:10 parent:15 await:15 exit:1"), 1);
     program_expect(&report, "got 10\ngot 15\n");
     program_expect(&said, "muster run: ended at once, as asked; the advice\n");
 }
