@@ -12,16 +12,17 @@
 static void print_work(const struct plan *plan, const struct job *job, struct text *out)
 {
     const struct graph *graph = plan->graph;
-    char count[32], tokens[32], flops[32];
+    char count[32], tokens[32];
     text_format_count(count, sizeof count, (double)graph->param_count_total);
     text_format_count(tokens, sizeof tokens, (double)plan->step_tokens);
-    text_format_count(flops, sizeof flops, plan->step_flops);
+    bool tera = plan->step_flops >= 1e12;
     text_print(out, "job        %s (%s), %s parameters, %s compute\n", job->name,
                model_type_name(graph->config.type), count, dtype_name(graph->compute_dtype));
-    text_print(out, "step       %lld samples = %lld slots of %lld, %s %s, %sFLOP\n",
+    text_print(out, "step       %lld samples = %lld slots of %lld, %s %s, %.1f %s\n",
                (long long)job->train.global_batch_size, (long long)plan->slots,
                (long long)graph->micro_batch_size, tokens,
-               graph->config.type == MODEL_MLP ? "images" : "tokens", flops);
+               graph->config.type == MODEL_MLP ? "images" : "tokens", plan->step_flops / (tera ? 1e12 : 1e9),
+               tera ? "TFLOP" : "GFLOP");
     text_print(out, "workers    %d logical, %d slots each, on %d rank%s of %d thread%s; reduce %s\n",
                plan->logical_workers, plan->slots_per_worker, plan->ranks, plan->ranks == 1 ? "" : "s",
                plan->threads, plan->threads == 1 ? "" : "s", job_reduce_name(job->parallel.reduce));
