@@ -15,26 +15,6 @@
 #include "worker/generate.h"
 #include "worker/trainer.h"
 
-static volatile sig_atomic_t worker_stop;
-
-static void worker_on_signal(int signal_number)
-{
-    (void)signal_number;
-    worker_stop = 1;
-}
-
-/* Signals only raise a flag; the step's exchange turns it into one decision for all ranks. */
-static void worker_catch_signals(void)
-{
-    struct sigaction action = {.sa_handler = worker_on_signal, .sa_flags = SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGUSR1, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);
-}
-
 static int worker_usage(FILE *out, int code)
 {
     fputs("usage: mpirun -n RANKS muster-worker JOB.yaml [--resume auto|never|FOLDER] [--instruction-set "
@@ -155,11 +135,14 @@ int main(int argc, char **argv)
         return worker_usage(stdout, MUSTER_EXIT_DONE);
     if (argc > 1 && !strcmp(argv[1], "--generate"))
         return worker_generate(argc, argv);
-    struct trainer_options options = {.stop = &worker_stop, .launched_s = launched_s};
+    struct stop_signal stop;
+    stop_signal_init(&stop);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error of write, not the end */
+    struct trainer_options options = {.stop = &stop, .launched_s = launched_s};
     const char *live = getenv("MUSTER_LIVE");
     options.live = live && !strcmp(live, "1");
     if (!worker_parse(argc, argv, &options))
         return worker_usage(stderr, MUSTER_EXIT_BAD_INPUT);
-    worker_catch_signals();
     return worker_train(&options);
 }

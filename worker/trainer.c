@@ -154,7 +154,7 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
     while (t->steps_done < job->train.max_steps && !*stopped) {
         double started = clock_seconds();
         struct train_step_result result;
-        uint64_t flags = *t->options->stop ? TRAIN_FLAG_STOP : 0;
+        uint64_t flags = stop_signal_poll(t->options->stop) ? TRAIN_FLAG_STOP : 0;
         enum muster_status status = train_step_run(t->step, t->loader, t->steps_done, flags, &result, err);
         if (status)
             return status;

@@ -6,21 +6,21 @@
 #ifndef MUSTER_WORKER_TRAINER_H
 #define MUSTER_WORKER_TRAINER_H
 
-#include <signal.h>
 #include <stdbool.h>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "comm/comm.h"
+#include "worker/stop_signal.h"
 
 struct trainer_options {
     const char *job_path;
     const char *resume;          /* overrides checkpoint.resume; NULL = as the job says */
     const char *instruction_set; /* of the CPU back end; NULL = the best */
     bool live;
-    const volatile sig_atomic_t *stop; /* not 0: save at the next step's end and leave */
-    double launched_s;                 /* clock_seconds() at process start */
-    struct text *report;               /* receives what is wrong with the job, line by line (rank 0) */
+    struct stop_signal *stop; /* asked once a step: save at its end and leave */
+    double launched_s;        /* clock_seconds() at process start */
+    struct text *report;      /* receives what is wrong with the job, line by line (rank 0) */
 };
 
 /**

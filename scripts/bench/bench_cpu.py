@@ -9,6 +9,7 @@ import argparse
 import json
 import math
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -108,6 +109,7 @@ def run_all(args, work):
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit ends the run in hand too
     args = parse_args()
     temporary = None if args.work else tempfile.mkdtemp(prefix="bench-cpu-")
     work = Path(args.work or temporary).resolve()
@@ -116,9 +118,11 @@ def main():
         table = run_all(args, work)
     except launch.RunFailed as failure:
         print(f"bench_cpu: {failure}", file=sys.stderr)
-        return 1  # the folder stays: the log in it says why
-    if temporary:
-        shutil.rmtree(temporary)
+        temporary = None  # the folder stays: the log in it says why
+        return 1
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
     print(table)
     if args.output:
         args.output.write_text(table + "\n", encoding="utf-8")

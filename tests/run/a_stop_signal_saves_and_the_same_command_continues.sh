@@ -39,8 +39,7 @@ must_exit 75
 must_have_saved
 must_say "stopped and saved at step $last of"
 
-# mpirun hands TERM on after this many seconds and KILL after twice as many, and reads nothing more from its ranks, so a
-# rank that prints more than a pipe holds in that time would be stuck: hence few lines.
+# mpirun hands TERM on after this many seconds, and KILL after twice as many.
 export OMPI_MCA_odls_base_sigkill_timeout=2
 start 2 stopped
 await "resumed from the checkpoint of step $last"

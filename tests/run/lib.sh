@@ -112,7 +112,9 @@ train() {
     resume "$@"
 }
 
-# start RANKS NAME [ARGUMENT ...]: the job in the background; its ranks' process ids are in $folder/pid-RANK.
+# start RANKS NAME [ARGUMENT ...]: the job in the background; its ranks' process ids are in $folder/pid-RANK. The ranks
+# print past mpirun, which on a busy machine can be held up for seconds by the terminals it gives them, and which reads
+# nothing more once it has been told to end.
 start() {
     local ranks=$1 name=$2
     shift 2
@@ -120,7 +122,7 @@ start() {
     mkfifo "$folder/pipe"
     # shellcheck disable=SC2016 # expanded by the rank's shell
     mpirun --timeout "$deadline_s" -n "$ranks" \
-        sh -c 'echo $$ >"$0/pid-$OMPI_COMM_WORLD_RANK"; exec "$@"' "$folder" \
+        sh -c 'echo $$ >"$0/pid-$OMPI_COMM_WORLD_RANK"; exec "$@" >"$0/pipe" 2>&1' "$folder" \
         "$MUSTER_BIN/muster-worker" "$folder/$name.yaml" "$@" >"$folder/pipe" 2>&1 </dev/null &
     job_pid=$!
     exec {pipe}<"$folder/pipe"
