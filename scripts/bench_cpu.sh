@@ -20,4 +20,5 @@ if [ -z "${WORKER:-}" ]; then
     WORKER=$here/build/bin/muster-worker
     [ -x "$WORKER" ] || "$here/scripts/build.sh" release -DMUSTER_TESTS=OFF
 fi
+export PYTHONDONTWRITEBYTECODE=1
 exec "$PYTHON" "$here/scripts/bench/bench_cpu.py" --worker "$WORKER" "$@"

@@ -131,5 +131,6 @@ def run(commands, metrics, warmup, ranks, log, rank_name=None, timeout_s=3600):
             _stop(processes)
     steps = read_steps(metrics)
     if any(p.returncode for p in processes) or len(steps) <= warmup:
-        raise RunFailed(f"{commands[0][0][0]} failed; see {log}")
+        last = (_read(log).strip().splitlines() or ["it said nothing"])[-1]
+        raise RunFailed(f"{commands[0][0][0]} failed; {log} ends: {last}")
     return Watched(steps, watch.first_step_s, sum(watch.peaks.values()), watch.cpu_share(ranks))
