@@ -6,6 +6,12 @@
 # muster-worker than the release build's. Options: --quick, --output FILE and what --help shows.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
+export PYTHONDONTWRITEBYTECODE=1
+for argument; do
+    if [ "$argument" = --help ]; then
+        exec python3 "$here/scripts/bench/bench_cpu.py" --worker none --help
+    fi
+done
 
 if [ -z "${PYTHON:-}" ]; then
     PYTHON=$here/.venv/bin/python
@@ -20,5 +26,4 @@ if [ -z "${WORKER:-}" ]; then
     WORKER=$here/build/bin/muster-worker
     [ -x "$WORKER" ] || "$here/scripts/build.sh" release -DMUSTER_TESTS=OFF
 fi
-export PYTHONDONTWRITEBYTECODE=1
 exec "$PYTHON" "$here/scripts/bench/bench_cpu.py" --worker "$WORKER" "$@"

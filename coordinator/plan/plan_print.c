@@ -18,7 +18,7 @@ static void print_work(const struct plan *plan, const struct job *job, struct te
     bool tera = plan->step_flops >= 1e12;
     text_print(out, "job        %s (%s), %s parameters, %s compute\n", job->name,
                model_type_name(graph->config.type), count, dtype_name(graph->compute_dtype));
-    text_print(out, "step       %lld samples = %lld slots of %lld, %s %s, %.1f %s\n",
+    text_print(out, "step       %lld samples = %lld slots of %lld, %s %s, %.3g %s\n",
                (long long)job->train.global_batch_size, (long long)plan->slots,
                (long long)graph->micro_batch_size, tokens,
                graph->config.type == MODEL_MLP ? "images" : "tokens", plan->step_flops / (tera ? 1e12 : 1e9),

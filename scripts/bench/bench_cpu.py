@@ -78,7 +78,7 @@ def run_variant(args, case, variant, work):
 
 
 def run_case(args, case, rounds, work):
-    """Runs by variant, one of each per round. torch.compile may fail, for want of a C++ compiler, without ending all."""
+    """Runs by variant, one of each per round. torch.compile may fail (it wants a C++ compiler) without ending all."""
     variants = [v for v in VARIANTS if not (args.no_compile and v.endswith("compiled"))]
     runs = {variant: [] for variant in variants}
     for number in range(rounds):

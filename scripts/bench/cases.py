@@ -63,9 +63,18 @@ def write_data(case, folder):
 JOB = """name: bench
 output_dir: {folder}
 device: cpu
-model: {{type: gpt, num_layers: {case.layers}, hidden_size: {case.width}, num_heads: {case.heads}, vocab_size: {case.vocabulary}}}
+model:
+  type: gpt
+  num_layers: {case.layers}
+  hidden_size: {case.width}
+  num_heads: {case.heads}
+  vocab_size: {case.vocabulary}
 data: {{train: {data}, format: {format}, seq_len: {case.length}}}
-train: {{micro_batch_size: {case.micro_batch}, global_batch_size: {batch}, max_steps: {case.steps}, precision: {case.precision}}}
+train:
+  micro_batch_size: {case.micro_batch}
+  global_batch_size: {batch}
+  max_steps: {case.steps}
+  precision: {case.precision}
 optimizer: {{type: adamw, lr: 1e-4, beta1: 0.9, beta2: 0.95, weight_decay: 0.1}}
 scheduler: {{type: constant}}
 parallel: {{threads: {threads}, logical_workers: {ranks}, reduce: {reduce}}}

@@ -9,6 +9,7 @@ reaches 1.
 
 import json
 import os
+import re
 import subprocess
 import time
 from dataclasses import dataclass
@@ -131,6 +132,7 @@ def run(commands, metrics, warmup, ranks, log, rank_name=None, timeout_s=3600):
             _stop(processes)
     steps = read_steps(metrics)
     if any(p.returncode for p in processes) or len(steps) <= warmup:
-        last = (_read(log).strip().splitlines() or ["it said nothing"])[-1]
+        said = [line for line in _read(log).splitlines() if re.search("[a-z]", line)]
+        last = said[-1] if said else "it said nothing"
         raise RunFailed(f"{commands[0][0][0]} failed; {log} ends: {last}")
     return Watched(steps, watch.first_step_s, sum(watch.peaks.values()), watch.cpu_share(ranks))

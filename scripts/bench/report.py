@@ -128,7 +128,8 @@ def disturbed(results):
     count = sum(run.cpu_share < QUIET_CPU_SHARE for run in kept)
     if not count:
         return []
-    return ["", f"The machine was not quiet: {count} of {len(kept)} runs got under {QUIET_CPU_SHARE:.0%} of their cores."]
+    told = f"{count} of {len(kept)} runs got less than {QUIET_CPU_SHARE:.0%} of their cores."
+    return ["", f"The machine was not quiet: {told}"]
 
 
 def write(results, ranks, threads, rounds):

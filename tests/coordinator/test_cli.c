@@ -194,7 +194,7 @@ START_TEST(hostile_names_stay_words)
         "muster-worker 'job $(touch x); `touch y` '\\''z'\\''.yaml' --resume './-a b'\n";
     program_write(name, good_job);
     muster(0, "run", name, "-n", "2", "--resume", "-a b", "--dry-run", "--", "--tag-output");
-    program_expect(&result.out, "mpirun -n 2 --tag-output /");
+    program_expect(&result.out, "mpirun -n 2 --tag-output ");
     program_expect(&result.out, quoted);
     program_expect(&result.out, "on 2 ranks");
     program_write("-n", good_job);

@@ -33,7 +33,7 @@ must_say "stopped at step $last; the same command continues"
 start 3 stopped
 await "resumed from the checkpoint of step $last"
 await '^step '
-signal_rank TERM 2
+signal_rank TERM 1 # neither the first nor the last
 await_end
 must_exit 75
 must_have_saved

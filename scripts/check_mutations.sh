@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# Do the tests see what they are there for? Each mutation below breaks one promise in a copy of the tree, by one small
+# change to one file; after an incremental build at least one of the tests named for it must go red. Prints which did.
+# Run by hand (five minutes on two cores): a test that stays green here proves nothing elsewhere.
+#
+# usage: scripts/check_mutations.sh [NAME ...]   only mutations whose name holds one of the words
+# shellcheck disable=SC2016 # $1 in the edits is perl's
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+copy=$(mktemp -d "${TMPDIR:-/tmp}/muster-mutations.XXXXXX")
+trap 'rm -rf "$copy"' EXIT
+trap 'exit 143' TERM INT
+wanted=("$@")
+unseen=0
+count=0
+
+build() { cmake --build "$copy/build" --parallel "$(nproc)" >"$copy/build.log" 2>&1; }
+
+# Runs these tests; the names of those that are red, one a line.
+red() {
+    local pattern
+    pattern="^($(tr ' ' '|' <<<"$*"))$"
+    ctest --test-dir "$copy/build" -R "$pattern" --no-tests=error --timeout 120 >"$copy/test.log" 2>&1 || true
+    grep -q 'tests passed' "$copy/test.log" || { cat "$copy/test.log" >&2; exit 1; }
+    sed -nE 's/^[[:space:]]+[0-9]+ - ([^ ]+) \(.*\)$/\1/p' "$copy/test.log"
+}
+
+# mutate NAME FILE EDIT TEST ...: EDIT is a perl substitution over the whole file.
+mutate() {
+    local name=$1 file=$2 edit=$3 seen word
+    shift 3
+    [[ ${#wanted[@]} -eq 0 ]] || {
+        for word in "${wanted[@]}"; do
+            [[ $name != *"$word"* ]] || break
+        done
+        [[ $name == *"$word"* ]] || return 0
+    }
+    count=$((count + 1))
+    cp -p "$copy/tree/$file" "$copy/original"
+    perl -0pi -e "$edit" "$copy/tree/$file"
+    if cmp -s "$copy/original" "$copy/tree/$file"; then
+        seen='the change does not apply any more'
+        unseen=$((unseen + 1))
+    elif ! build; then
+        seen="does not compile: $(grep -m1 'error' "$copy/build.log")"
+        unseen=$((unseen + 1))
+    else
+        seen=$(red "$@" | xargs)
+        [[ -n $seen ]] || unseen=$((unseen + 1))
+    fi
+    printf '%-55s %s\n' "$name" "${seen:-NOT SEEN by $*}"
+    cp -p "$copy/original" "$copy/tree/$file"
+    touch "$copy/tree/$file"
+}
+
+mkdir "$copy/tree"
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$copy/tree" 2>/dev/null || true
+cmake -S "$copy/tree" -B "$copy/build" -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$copy/build.log"
+build || { cat "$copy/build.log"; exit 1; }
+
+ranks=the_number_of_ranks_changes_nothing
+threads=the_number_of_threads_changes_nothing
+killed=a_killed_run_resumes_bit_for_bit
+stopped=a_stop_signal_saves_and_the_same_command_continues
+damaged=a_damaged_checkpoint_is_never_believed
+full=a_full_disk_does_not_stop_training
+bad=bad_input_is_named
+
+before=$(red $ranks $threads recompute_changes_nothing $killed $stopped $damaged $full $bad test_tree test_loader \
+    test_train_step test_ckpt generate_repeats_itself exact_and_fast_agree_closely | xargs)
+[[ -z $before ]] || { echo "red before anything was changed: $before"; exit 1; }
+
+mutate 'the ranks of a sum are added from left to right' base/tree.c \
+    's/if \(!combine_write\(&writer, \(struct tree_node\)\{0, leaves\}\)/for (int k = 0; k < node_count; k++) {
+        program[writer.length++] = writer.taken++;
+        if (k > 0) program[writer.length++] = -1;
+    }
+    if (combine_write(&writer, (struct tree_node){0, leaves})/' $ranks test_tree
+mutate 'the tree is a chain' base/tree.c 's/return node\.begin \+ half;/return node.begin + 1 + 0 * half;/' \
+    test_tree test_train_step
+mutate 'every sample is the one after' worker/data/loader.c 's/sampler_at\(loader->sampler, first \+ i\)/sampler_at(loader->sampler, first + i + 1)/' \
+    test_loader
+mutate 'a rank starts one slot late' worker/trainer.c 's/(plan_slots_of_rank\(plan, t->comm->rank[^\n]*\n)/$1    options.slot_begin += t->comm->rank > 0;\n    options.slot_end += t->comm->rank > 0;\n/' \
+    $ranks
+mutate 'a resumed run skips a step of its data' worker/trainer.c 's/\.first_step = t->steps_done,/.first_step = t->steps_done + (t->saved_step > 0),/' \
+    $killed $stopped
+mutate 'the second moment is not restored' worker/checkpoint_load.c 's/kind < load->layout->kind_count/kind < 2/' \
+    $killed $stopped $damaged
+mutate 'the state hash leaves the last chunk out' coordinator/ckpt/ckpt_state.c 's/i < count; i\+\+\)\n        ckpt_state_stream_add/i < count - 1; i++)\n        ckpt_state_stream_add/' \
+    test_ckpt $damaged
+mutate 'shards are not read before they are believed' worker/checkpoint_agree.c 's/status = ckpt_shard_verify\(ckpt, \(int\)i, err\);/status = MUSTER_OK;/' \
+    $damaged test_checkpoint_2
+mutate 'a damaged checkpoint ends the start' worker/checkpoint_load.c 's/status != MUSTER_ERR_CORRUPT && status != MUSTER_ERR_IO/status != MUSTER_ERR_IO/' \
+    $damaged
+mutate 'a full disk ends the run' worker/trainer.c 's/bool survivable = /bool survivable = false \&\& /' $full
+mutate 'a failed save leaves its folder behind' worker/checkpoint.c 's/save_undo\(&save\);/(void)save_undo;/' $full
+mutate 'the last rank decides whether to stop' worker/train_step.c 's/\*flags \|= \(uint64_t\)block\[0\]/*flags = (uint64_t)block[0]/' \
+    $stopped
+mutate 'metrics keep the steps that were lost' worker/telemetry.c 's/step > first_step\)/step > first_step + 3)/' $killed
+mutate 'new weights are not sent to the other ranks' worker/train_step.c 's/status = rank_state_gather_bucket\(step->state, step->comm, bucket, err\);/status = MUSTER_OK;/' \
+    $ranks
+mutate 'an evaluation forgets what does not divide' worker/evaluate.c 's/\(int64_t\)evaluator->batches \* rank \/ evaluator->comm->size/evaluator->batches \/ evaluator->comm->size * rank/' \
+    $ranks
+mutate 'a kernel sums by thread' kernels/cpu/cpu_norm.c 's/groups = cpu_norm_groups\(a\), stride/groups = cpu_least(k->threads, cpu_norm_groups(a)), stride/' \
+    $threads
+mutate 'dropout depends on the rank' worker/train_step.c 's/micro\.slot = batch\.slot;/micro.slot = batch.slot + 1000 * state->rank;/' \
+    $ranks
+mutate 'a step takes memory from the heap' worker/train_step.c 's/(enum muster_status train_step_run\(.*?\n\{\n)/$1    alloc_free(alloc_zeroed(1, 1));\n/s' \
+    test_train_step
+mutate 'two runs may write one folder' worker/run_folder.c 's/status = fs_lock_take\(&folder->lock, path, err\);/status = MUSTER_OK;/' \
+    $bad
+mutate 'the seed of generated text is forgotten' worker/generate.c 's/g->options->seed/1/' generate_repeats_itself
+mutate 'fast drops a rank'\''s last node' worker/reducer.c 's/i < reducer->fold\.node_count && !status/i < reducer->fold.node_count - 1 \&\& !status/' \
+    exact_and_fast_agree_closely
+
+echo "$((count - unseen)) of $count mutations were seen"
+[[ $unseen -eq 0 ]]
