@@ -191,7 +191,7 @@ START_TEST(hostile_names_stay_words)
 {
     static const char name[] = "job $(touch x); `touch y` 'z'.yaml";
     static const char quoted[] =
-        "muster-worker 'job $(touch x); `touch y` '\\''z'\\''.yaml' --resume './-a b'\n";
+        "'job $(touch x); `touch y` '\\''z'\\''.yaml' --resume './-a b'\n";
     program_write(name, good_job);
     muster(0, "run", name, "-n", "2", "--resume", "-a b", "--dry-run", "--", "--tag-output");
     program_expect(&result.out, "mpirun -n 2 --tag-output ");
