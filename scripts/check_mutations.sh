@@ -3,7 +3,7 @@
 #
 # Do the tests see what they are there for? Each mutation below breaks one promise in a copy of the tree, by one small
 # change to one file; after an incremental build at least one of the tests named for it must go red. Prints which did.
-# Run by hand (five minutes on two cores): a test that stays green here proves nothing elsewhere.
+# Run by hand (six minutes on two cores): a test that stays green here proves nothing elsewhere.
 #
 # usage: scripts/check_mutations.sh [NAME ...]   only mutations whose name holds one of the words
 # shellcheck disable=SC2016 # $1 in the edits is perl's
