@@ -15,8 +15,9 @@ if [ -d "$run/checkpoints" ]; then
 fi
 build/bin/muster run configs/quickstart.yaml -n 2
 
-first=$(sed -n 's/.*"loss": \([0-9.]*\),.*/\1/p' "$run/metrics.jsonl" | head -n 1)
-last=$(sed -n 's/^{"step": [0-9]*, "loss": \([0-9.]*\),.*/\1/p' "$run/metrics.jsonl" | tail -n 1)
+losses=$(sed -n 's/^{"step": [0-9]*, "loss": \([0-9.]*\),.*/\1/p' "$run/metrics.jsonl")
+first=${losses%%$'\n'*}
+last=${losses##*$'\n'}
 printf '\nloss before %.3f, after %.3f (a byte picked at random costs 5.545)\n' "$first" "$last"
 printf '\n--- text the model writes after "#include <" ---\n'
 build/bin/muster generate "$run" --prompt '#include <' --tokens 240 --temperature 0.7 --seed 3
