@@ -86,7 +86,8 @@ static bool worker_parse(int argc, char **argv, struct trainer_options *options)
  * others with it. */
 static bool worker_error_is_shared(enum muster_status status)
 {
-    return status == MUSTER_OK || status == MUSTER_ERR_CANCELLED || status == MUSTER_ERR_NUMERIC;
+    return status == MUSTER_OK || status == MUSTER_ERR_CANCELLED || status == MUSTER_ERR_NUMERIC ||
+           status == MUSTER_ERR_BAD_INPUT;
 }
 
 static int worker_train(struct trainer_options *options)
@@ -95,7 +96,9 @@ static int worker_train(struct trainer_options *options)
     struct comm *comm = NULL;
     struct text report;
     text_init(&report);
+    bool finished = false;
     options->report = &report;
+    options->finished = &finished;
     enum muster_status status = comm_mpi_create(&comm, &err);
     if (status) {
         fprintf(stderr, "muster-worker: %s\n", err.text);
@@ -108,7 +111,7 @@ static int worker_train(struct trainer_options *options)
     int code = muster_status_exit_code(status);
     if (report.length > 0)
         fputs(report.data, stderr);
-    bool shared = worker_error_is_shared(status) || status == MUSTER_ERR_BAD_INPUT;
+    bool shared = finished || worker_error_is_shared(status);
     if (status && (!shared || rank == 0)) {
         char host[64] = "";
         gethostname(host, sizeof host - 1);

@@ -203,6 +203,7 @@ static enum muster_status trainer_finish(struct trainer *t, bool stopped, struct
     char hash[HASH_TEXT_SIZE];
     hash_format(t->state_hash, hash);
     bool unsaved = t->saved_step != t->steps_done;
+    *t->options->finished = true;
     telemetry_summary(&t->telemetry, t->steps_done, hash,
                       stopped ? (unsaved ? "stopped, NOT saved" : "stopped and saved") : "finished");
     if (stopped && !unsaved)

@@ -21,13 +21,14 @@ struct trainer_options {
     struct stop_signal *stop; /* asked once a step: save at its end and leave */
     double launched_s;        /* clock_seconds() at process start */
     struct text *report;      /* receives what is wrong with the job, line by line (rank 0) */
+    bool *finished;           /* set when all ranks got through: they return the same status then */
 };
 
 /**
  * Trains to the end. Collective over all ranks of `comm`.
  * \return MUSTER_OK when max_steps are done; CANCELLED after a stop that saved a checkpoint; BAD_INPUT on all
- * ranks alike, told once by the caller on rank 0; anything else may be one rank's alone, and the caller must
- * abort the job.
+ * ranks alike, told once by the caller on rank 0; with *finished set, whatever it is, on all ranks alike;
+ * anything else may be one rank's alone, and the caller must abort the job.
  */
 enum muster_status trainer_run(struct comm *comm, const struct trainer_options *options,
                                struct muster_error *err);
