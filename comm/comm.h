@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Collectives between ranks, as bytes or fp32. A communicator is a base struct and a table of functions:
- * `mpi`, `loopback` (one rank), later `nccl`; wrappers (fault, trace) own an inner one. Nothing here decides
- * an order of floating-point adds except exact_reduce.h; the two `fast` calls hand that to the library
- * underneath.
+ * `mpi`, `loopback` (one rank), `nccl` and `staged` (device memory, nccl.h); wrappers (fault, trace) own an
+ * inner one. Nothing here decides an order of floating-point adds except exact_reduce.h; the two `fast` calls
+ * hand that to the library underneath.
  *
  * Every call is collective over all ranks, in the same order, from one thread at a time per communicator. A
  * failed call returns MUSTER_ERR_PEER with the collective's name and number; the job cannot go on after it.
@@ -41,6 +41,17 @@ struct comm_ops {
     /* fast: data = sum over ranks, in the library's order */
     enum muster_status (*all_reduce_f32)(struct comm *c, float *data, int64_t count,
                                          struct muster_error *err);
+    /* The two that order a communicator on device memory with the computation; on the host they do nothing.
+     * begin_after: what is called from now on waits for all that `stream` holds so far. end_before: what
+     * `stream` gets from now on waits for all that was called so far. */
+    enum muster_status (*begin_after)(struct comm *c, void *stream, struct muster_error *err);
+    enum muster_status (*end_before)(struct comm *c, void *stream, struct muster_error *err);
+    /* out = a + b where the buffers are (exact_reduce's adds), in order with the calls above; out may be a or
+     * b. NULL on the host: the caller adds itself. */
+    enum muster_status (*add_f32)(struct comm *c, float *out, const float *a, const float *b, int64_t count,
+                                  struct muster_error *err);
+    /* "shared memory", "NVLink", "InfiniBand", "sockets"… as read back, for people; never NULL */
+    const char *(*transport)(struct comm *c);
     /* Ends every rank of the job with this exit code; does not return where the transport can do that. */
     void (*abort)(struct comm *c, int exit_code);
 };
@@ -79,6 +90,9 @@ enum muster_status comm_exchange(struct comm *c, const void *const *send, const 
 enum muster_status comm_reduce_scatter_f32(struct comm *c, float *data, const int64_t *counts, float *mine,
                                            struct muster_error *err);
 enum muster_status comm_all_reduce_f32(struct comm *c, float *data, int64_t count, struct muster_error *err);
+enum muster_status comm_begin_after(struct comm *c, void *stream, struct muster_error *err);
+enum muster_status comm_end_before(struct comm *c, void *stream, struct muster_error *err);
+const char *comm_transport(struct comm *c);
 void comm_abort(struct comm *c, int exit_code);
 
 #endif

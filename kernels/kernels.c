@@ -28,14 +28,15 @@ static void kernels_check_that(struct kernels_check *check, bool holds, const ch
     check->status = MUSTER_ERR_INTERNAL;
 }
 
-/* fp16 is a valid dtype that no operation serves yet; anything else but fp32 and bf16 is a bug of the caller.
- */
-static void kernels_check_dtype(struct kernels_check *check, enum dtype dtype)
+/* A floating-point dtype that the back end lacks is a limit of the back end; anything else is a bug of the
+ * caller. */
+static void kernels_check_dtype(struct kernels_check *check, const struct kernels *k, enum dtype dtype)
 {
-    if (dtype == DTYPE_F32 || dtype == DTYPE_BF16 || check->unmet != NULL)
+    bool floating = dtype == DTYPE_F32 || dtype == DTYPE_BF16 || dtype == DTYPE_F16;
+    if (check->unmet != NULL || (floating && (k->dtypes & 1u << dtype)))
         return;
-    check->unmet = "fp32 or bf16";
-    check->status = dtype == DTYPE_F16 ? MUSTER_ERR_UNSUPPORTED : MUSTER_ERR_INTERNAL;
+    check->unmet = "a dtype that the back end computes in";
+    check->status = floating ? MUSTER_ERR_UNSUPPORTED : MUSTER_ERR_INTERNAL;
 }
 
 static void kernels_check_activation(struct kernels_check *check, enum activation activation)
@@ -60,10 +61,11 @@ void kernels_destroy(struct kernels *k)
         k->ops->destroy(k);
 }
 
-static struct kernels_check kernels_embedding_check(const char *operation, const struct embedding_args *a)
+static struct kernels_check kernels_embedding_check(const char *operation, const struct kernels *k,
+                                                    const struct embedding_args *a)
 {
     struct kernels_check check = kernels_check_start(operation);
-    kernels_check_dtype(&check, a->dtype);
+    kernels_check_dtype(&check, k, a->dtype);
     kernels_check_that(&check, a->tokens > 0 && a->sequence > 0 && a->width > 0 && a->vocabulary > 0,
                        "positive tokens, sequence, width and vocabulary");
     kernels_check_that(&check, a->ids != NULL, "ids");
@@ -73,7 +75,7 @@ static struct kernels_check kernels_embedding_check(const char *operation, const
 enum muster_status kernels_embedding_forward(struct kernels *k, const struct embedding_args *a,
                                              struct muster_error *err)
 {
-    struct kernels_check check = kernels_embedding_check("embedding_forward", a);
+    struct kernels_check check = kernels_embedding_check("embedding_forward", k, a);
     kernels_check_that(&check, a->token_table != NULL && a->y != NULL, "token_table and y");
     return kernels_check_failed(&check, err) ? check.status : k->ops->embedding_forward(k, a, err);
 }
@@ -81,15 +83,16 @@ enum muster_status kernels_embedding_forward(struct kernels *k, const struct emb
 enum muster_status kernels_embedding_backward(struct kernels *k, const struct embedding_args *a,
                                               struct muster_error *err)
 {
-    struct kernels_check check = kernels_embedding_check("embedding_backward", a);
+    struct kernels_check check = kernels_embedding_check("embedding_backward", k, a);
     kernels_check_that(&check, a->dy != NULL && a->dtoken_table != NULL, "dy and dtoken_table");
     return kernels_check_failed(&check, err) ? check.status : k->ops->embedding_backward(k, a, err);
 }
 
-static struct kernels_check kernels_linear_check(const char *operation, const struct linear_args *a)
+static struct kernels_check kernels_linear_check(const char *operation, const struct kernels *k,
+                                                 const struct linear_args *a)
 {
     struct kernels_check check = kernels_check_start(operation);
-    kernels_check_dtype(&check, a->dtype);
+    kernels_check_dtype(&check, k, a->dtype);
     kernels_check_that(&check, a->tokens > 0 && a->in_width > 0 && a->out_width > 0,
                        "positive tokens, in_width and out_width");
     return check;
@@ -98,7 +101,7 @@ static struct kernels_check kernels_linear_check(const char *operation, const st
 enum muster_status kernels_linear_forward(struct kernels *k, const struct linear_args *a,
                                           struct muster_error *err)
 {
-    struct kernels_check check = kernels_linear_check("linear_forward", a);
+    struct kernels_check check = kernels_linear_check("linear_forward", k, a);
     kernels_check_activation(&check, a->activation);
     kernels_check_that(&check, a->x != NULL && a->w != NULL && a->y != NULL, "x, w and y");
     return kernels_check_failed(&check, err) ? check.status : k->ops->linear_forward(k, a, err);
@@ -107,7 +110,7 @@ enum muster_status kernels_linear_forward(struct kernels *k, const struct linear
 enum muster_status kernels_linear_backward_input(struct kernels *k, const struct linear_args *a,
                                                  struct muster_error *err)
 {
-    struct kernels_check check = kernels_linear_check("linear_backward_input", a);
+    struct kernels_check check = kernels_linear_check("linear_backward_input", k, a);
     kernels_check_activation(&check, a->input_activation);
     kernels_check_that(&check, a->dy != NULL && a->w != NULL && a->dx != NULL, "dy, w and dx");
     return kernels_check_failed(&check, err) ? check.status : k->ops->linear_backward_input(k, a, err);
@@ -116,7 +119,7 @@ enum muster_status kernels_linear_backward_input(struct kernels *k, const struct
 enum muster_status kernels_linear_backward_weight(struct kernels *k, const struct linear_args *a,
                                                   struct muster_error *err)
 {
-    struct kernels_check check = kernels_linear_check("linear_backward_weight", a);
+    struct kernels_check check = kernels_linear_check("linear_backward_weight", k, a);
     kernels_check_that(&check, a->dy != NULL && a->x != NULL && a->dw != NULL, "dy, x and dw");
     return kernels_check_failed(&check, err) ? check.status : k->ops->linear_backward_weight(k, a, err);
 }
@@ -125,7 +128,7 @@ enum muster_status kernels_activation_forward(struct kernels *k, const struct ac
                                               struct muster_error *err)
 {
     struct kernels_check check = kernels_check_start("activation_forward");
-    kernels_check_dtype(&check, a->dtype);
+    kernels_check_dtype(&check, k, a->dtype);
     kernels_check_activation(&check, a->activation);
     kernels_check_that(&check, a->count > 0, "a positive count");
     kernels_check_that(&check, a->pre != NULL && a->y != NULL, "pre and y");
@@ -136,17 +139,18 @@ enum muster_status kernels_activation_backward(struct kernels *k, const struct a
                                                struct muster_error *err)
 {
     struct kernels_check check = kernels_check_start("activation_backward");
-    kernels_check_dtype(&check, a->dtype);
+    kernels_check_dtype(&check, k, a->dtype);
     kernels_check_activation(&check, a->activation);
     kernels_check_that(&check, a->count > 0, "a positive count");
     kernels_check_that(&check, a->pre != NULL && a->dy != NULL && a->dx != NULL, "pre, dy and dx");
     return kernels_check_failed(&check, err) ? check.status : k->ops->activation_backward(k, a, err);
 }
 
-static struct kernels_check kernels_norm_check(const char *operation, const struct norm_args *a)
+static struct kernels_check kernels_norm_check(const char *operation, const struct kernels *k,
+                                               const struct norm_args *a)
 {
     struct kernels_check check = kernels_check_start(operation);
-    kernels_check_dtype(&check, a->dtype);
+    kernels_check_dtype(&check, k, a->dtype);
     kernels_check_that(&check, a->kind == NORM_LAYER || a->kind == NORM_RMS, "a known kind of norm");
     kernels_check_that(&check, a->tokens > 0 && a->width > 0, "positive tokens and width");
     kernels_check_that(&check, a->gain != NULL, "gain");
@@ -158,7 +162,7 @@ static struct kernels_check kernels_norm_check(const char *operation, const stru
 enum muster_status kernels_norm_forward(struct kernels *k, const struct norm_args *a,
                                         struct muster_error *err)
 {
-    struct kernels_check check = kernels_norm_check("norm_forward", a);
+    struct kernels_check check = kernels_norm_check("norm_forward", k, a);
     kernels_check_that(&check, a->x != NULL && a->y != NULL, "x and y");
     kernels_check_that(&check, a->delta == NULL || a->residual != NULL, "a residual to store x + delta in");
     return kernels_check_failed(&check, err) ? check.status : k->ops->norm_forward(k, a, err);
@@ -167,7 +171,7 @@ enum muster_status kernels_norm_forward(struct kernels *k, const struct norm_arg
 enum muster_status kernels_norm_backward(struct kernels *k, const struct norm_args *a,
                                          struct muster_error *err)
 {
-    struct kernels_check check = kernels_norm_check("norm_backward", a);
+    struct kernels_check check = kernels_norm_check("norm_backward", k, a);
     kernels_check_that(&check, a->residual != NULL && a->dy != NULL && a->dresidual != NULL,
                        "residual, dy and dresidual");
     kernels_check_that(&check, a->rstd != NULL && (a->kind == NORM_RMS || a->mean != NULL),
@@ -179,7 +183,7 @@ enum muster_status kernels_norm_backward(struct kernels *k, const struct norm_ar
 enum muster_status kernels_rope(struct kernels *k, const struct rope_args *a, struct muster_error *err)
 {
     struct kernels_check check = kernels_check_start("rope");
-    kernels_check_dtype(&check, a->dtype);
+    kernels_check_dtype(&check, k, a->dtype);
     kernels_check_that(&check, a->tokens > 0 && a->sequence > 0 && a->heads > 0 && a->kv_heads > 0,
                        "positive tokens, sequence, heads and kv_heads");
     kernels_check_that(&check, a->head_width > 0 && a->head_width % 2 == 0, "an even head_width");
@@ -188,10 +192,11 @@ enum muster_status kernels_rope(struct kernels *k, const struct rope_args *a, st
     return kernels_check_failed(&check, err) ? check.status : k->ops->rope(k, a, err);
 }
 
-static struct kernels_check kernels_attention_check(const char *operation, const struct attention_args *a)
+static struct kernels_check kernels_attention_check(const char *operation, const struct kernels *k,
+                                                    const struct attention_args *a)
 {
     struct kernels_check check = kernels_check_start(operation);
-    kernels_check_dtype(&check, a->dtype);
+    kernels_check_dtype(&check, k, a->dtype);
     kernels_check_that(&check, a->batch > 0 && a->sequence > 0 && a->head_width > 0,
                        "positive batch, sequence and head_width");
     kernels_check_that(&check, a->heads > 0 && a->kv_heads > 0 && a->heads % a->kv_heads == 0,
@@ -204,22 +209,23 @@ static struct kernels_check kernels_attention_check(const char *operation, const
 enum muster_status kernels_attention_forward(struct kernels *k, const struct attention_args *a,
                                              struct muster_error *err)
 {
-    struct kernels_check check = kernels_attention_check("attention_forward", a);
+    struct kernels_check check = kernels_attention_check("attention_forward", k, a);
     return kernels_check_failed(&check, err) ? check.status : k->ops->attention_forward(k, a, err);
 }
 
 enum muster_status kernels_attention_backward(struct kernels *k, const struct attention_args *a,
                                               struct muster_error *err)
 {
-    struct kernels_check check = kernels_attention_check("attention_backward", a);
+    struct kernels_check check = kernels_attention_check("attention_backward", k, a);
     kernels_check_that(&check, a->dy != NULL && a->dqkv != NULL, "dy and dqkv");
     return kernels_check_failed(&check, err) ? check.status : k->ops->attention_backward(k, a, err);
 }
 
-static struct kernels_check kernels_swiglu_check(const char *operation, const struct swiglu_args *a)
+static struct kernels_check kernels_swiglu_check(const char *operation, const struct kernels *k,
+                                                 const struct swiglu_args *a)
 {
     struct kernels_check check = kernels_check_start(operation);
-    kernels_check_dtype(&check, a->dtype);
+    kernels_check_dtype(&check, k, a->dtype);
     kernels_check_that(&check, a->tokens > 0 && a->width > 0, "positive tokens and width");
     kernels_check_that(&check, a->gate_up != NULL, "gate_up");
     return check;
@@ -228,7 +234,7 @@ static struct kernels_check kernels_swiglu_check(const char *operation, const st
 enum muster_status kernels_swiglu_forward(struct kernels *k, const struct swiglu_args *a,
                                           struct muster_error *err)
 {
-    struct kernels_check check = kernels_swiglu_check("swiglu_forward", a);
+    struct kernels_check check = kernels_swiglu_check("swiglu_forward", k, a);
     kernels_check_that(&check, a->y != NULL, "y");
     return kernels_check_failed(&check, err) ? check.status : k->ops->swiglu_forward(k, a, err);
 }
@@ -236,7 +242,7 @@ enum muster_status kernels_swiglu_forward(struct kernels *k, const struct swiglu
 enum muster_status kernels_swiglu_backward(struct kernels *k, const struct swiglu_args *a,
                                            struct muster_error *err)
 {
-    struct kernels_check check = kernels_swiglu_check("swiglu_backward", a);
+    struct kernels_check check = kernels_swiglu_check("swiglu_backward", k, a);
     kernels_check_that(&check, a->dy != NULL && a->dgate_up != NULL, "dy and dgate_up");
     return kernels_check_failed(&check, err) ? check.status : k->ops->swiglu_backward(k, a, err);
 }
@@ -244,7 +250,7 @@ enum muster_status kernels_swiglu_backward(struct kernels *k, const struct swigl
 enum muster_status kernels_dropout(struct kernels *k, const struct dropout_args *a, struct muster_error *err)
 {
     struct kernels_check check = kernels_check_start("dropout");
-    kernels_check_dtype(&check, a->dtype);
+    kernels_check_dtype(&check, k, a->dtype);
     kernels_check_that(&check, a->count > 0, "a positive count");
     kernels_check_that(&check, a->p >= 0.0f && a->p < 1.0f, "p in [0, 1)");
     kernels_check_that(&check, a->x != NULL && a->y != NULL, "x and y");
@@ -255,7 +261,7 @@ enum muster_status kernels_head_loss(struct kernels *k, const struct head_loss_a
                                      struct muster_error *err)
 {
     struct kernels_check check = kernels_check_start("head_loss");
-    kernels_check_dtype(&check, a->dtype);
+    kernels_check_dtype(&check, k, a->dtype);
     kernels_check_that(&check, a->tokens > 0 && a->width > 0 && a->vocabulary > 0 && a->chunk_rows > 0,
                        "positive tokens, width, vocabulary and chunk_rows");
     kernels_check_that(&check, a->x != NULL && a->w != NULL && a->targets != NULL, "x, w and targets");
@@ -317,11 +323,12 @@ enum muster_status kernels_fill_zero(struct kernels *k, void *y, int64_t bytes, 
     return kernels_check_failed(&check, err) ? check.status : k->ops->fill_zero(k, y, bytes, err);
 }
 
-enum muster_status kernels_cast_bf16(struct kernels *k, uint16_t *y, const float *x, int64_t count,
-                                     struct muster_error *err)
+enum muster_status kernels_round_to(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,
+                                    int64_t count, struct muster_error *err)
 {
-    struct kernels_check check = kernels_copy_check("cast_bf16", y, x, count);
-    return kernels_check_failed(&check, err) ? check.status : k->ops->cast_bf16(k, y, x, count, err);
+    struct kernels_check check = kernels_copy_check("round_to", y, x, count);
+    kernels_check_that(&check, dtype == DTYPE_BF16 || dtype == DTYPE_F16, "bf16 or fp16");
+    return kernels_check_failed(&check, err) ? check.status : k->ops->round_to(k, dtype, y, x, count, err);
 }
 
 enum muster_status kernels_memory_allocate(struct kernels *k, int64_t bytes, void **block,
@@ -335,10 +342,27 @@ enum muster_status kernels_memory_allocate(struct kernels *k, int64_t bytes, voi
     return k->ops->memory_allocate(k, bytes, block, err);
 }
 
-void kernels_memory_free(struct kernels *k, void *block)
+void kernels_memory_free(struct kernels *k, void *block, int64_t bytes)
 {
     if (block != NULL)
-        k->ops->memory_free(k, block);
+        k->ops->memory_free(k, block, bytes);
+}
+
+enum muster_status kernels_memory_allocate_host(struct kernels *k, int64_t bytes, void **block,
+                                                struct muster_error *err)
+{
+    struct kernels_check check = kernels_check_start("memory_allocate_host");
+    kernels_check_that(&check, bytes >= 0 && block != NULL, "a size of at least 0 and block");
+    if (kernels_check_failed(&check, err))
+        return check.status;
+    *block = NULL;
+    return k->ops->memory_allocate_host(k, bytes, block, err);
+}
+
+void kernels_memory_free_host(struct kernels *k, void *block, int64_t bytes)
+{
+    if (block != NULL)
+        k->ops->memory_free_host(k, block, bytes);
 }
 
 enum muster_status kernels_copy_to_device(struct kernels *k, void *device, const void *host, int64_t bytes,
@@ -355,6 +379,48 @@ enum muster_status kernels_copy_to_host(struct kernels *k, void *host, const voi
     struct kernels_check check = kernels_copy_check("copy_to_host", host, device, bytes);
     return kernels_check_failed(&check, err) ? check.status
                                              : k->ops->copy_to_host(k, host, device, bytes, err);
+}
+
+enum muster_status kernels_copy_to_host_later(struct kernels *k, void *host, const void *device,
+                                              int64_t bytes, struct muster_error *err)
+{
+    struct kernels_check check = kernels_copy_check("copy_to_host_later", host, device, bytes);
+    return kernels_check_failed(&check, err) ? check.status
+                                             : k->ops->copy_to_host_later(k, host, device, bytes, err);
+}
+
+enum muster_status kernels_copy_on_device(struct kernels *k, void *to, const void *from, int64_t bytes,
+                                          struct muster_error *err)
+{
+    struct kernels_check check = kernels_copy_check("copy_on_device", to, from, bytes);
+    return kernels_check_failed(&check, err) ? check.status : k->ops->copy_on_device(k, to, from, bytes, err);
+}
+
+void *kernels_stream(struct kernels *k)
+{
+    return k->ops->stream(k);
+}
+
+enum muster_status kernels_capture_begin(struct kernels *k, struct muster_error *err)
+{
+    return k->ops->capture_begin(k, err);
+}
+
+enum muster_status kernels_capture_end(struct kernels *k, void **recorded, struct muster_error *err)
+{
+    *recorded = NULL;
+    return k->ops->capture_end(k, recorded, err);
+}
+
+enum muster_status kernels_capture_run(struct kernels *k, void *recorded, struct muster_error *err)
+{
+    return k->ops->capture_run(k, recorded, err);
+}
+
+void kernels_capture_free(struct kernels *k, void *recorded)
+{
+    if (recorded != NULL)
+        k->ops->capture_free(k, recorded);
 }
 
 enum muster_status kernels_synchronise(struct kernels *k, struct muster_error *err)

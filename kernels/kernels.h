@@ -7,8 +7,9 @@
  *
  * Rules that hold for every operation:
  *   - all matrices are dense row-major; `tokens` counts rows (micro-batch × sequence);
- *   - activations, their gradients and weights have the dtype in the argument struct (fp32 or bf16);
- * arithmetic is fp32; weight gradients, statistics, losses, optimizer state are fp32 always;
+ *   - activations, their gradients and weights have the dtype in the argument struct (one the back end has:
+ * fp32, bf16, fp16); arithmetic is fp32; weight gradients, statistics, losses, optimizer state are fp32
+ * always;
  *   - weight gradients are accumulated (+=); every other output is overwritten unless its comment says
  * otherwise;
  *   - outputs do not overlap inputs unless the comment says "may be the same";
@@ -191,8 +192,9 @@ struct head_loss_args {
  * Weight Decay Regularization", 2019). */
 struct adamw_args {
     int64_t count;
-    float *param;         /* fp32 master, updated */
-    uint16_t *param_bf16; /* rounded copy, or NULL */
+    float *param;            /* fp32 master, updated */
+    uint16_t *param_rounded; /* copy in rounded_dtype, or NULL */
+    enum dtype rounded_dtype;
     const float *grad;
     float *m, *v;
     float grad_scale; /* clipping coefficient, multiplies grad */
@@ -205,7 +207,8 @@ struct adamw_args {
 struct sgd_args {
     int64_t count;
     float *param;
-    uint16_t *param_bf16;
+    uint16_t *param_rounded; /* copy in rounded_dtype, or NULL */
+    enum dtype rounded_dtype;
     const float *grad;
     float *momentum;
     float grad_scale, lr, mu, weight_decay;
@@ -249,25 +252,47 @@ struct kernels_ops {
                                     struct muster_error *err);
     enum muster_status (*adamw)(struct kernels *k, const struct adamw_args *a, struct muster_error *err);
     enum muster_status (*sgd)(struct kernels *k, const struct sgd_args *a, struct muster_error *err);
-    /* sum[0] = Σ x² in double over `count` floats, in one fixed order that depends on count alone */
+    /* sum[0] = Σ x² in double over `count` floats, in one fixed order that depends on count alone; `sum` lies
+     * in host memory that the back end can reach (memory_allocate_host) and is there after synchronise */
     enum muster_status (*sum_squares)(struct kernels *k, const float *x, int64_t count, double *sum,
                                       struct muster_error *err);
     /* y += x over `count` floats */
     enum muster_status (*add)(struct kernels *k, float *y, const float *x, int64_t count,
                               struct muster_error *err);
     enum muster_status (*fill_zero)(struct kernels *k, void *y, int64_t bytes, struct muster_error *err);
-    enum muster_status (*cast_bf16)(struct kernels *k, uint16_t *y, const float *x, int64_t count,
-                                    struct muster_error *err);
-    /* device memory: on the CPU plain memory, copies by memcpy, synchronise does nothing */
+    /* y = x rounded to nearest even in `dtype` (bf16 or fp16) */
+    enum muster_status (*round_to)(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,
+                                   int64_t count, struct muster_error *err);
+    /* Device memory; on a host back end all of it is plain memory, copies are memcpy (kernels/host.h). */
     enum muster_status (*memory_allocate)(struct kernels *k, int64_t bytes, void **block,
                                           struct muster_error *err);
-    void (*memory_free)(struct kernels *k, void *block);
+    void (*memory_free)(struct kernels *k, void *block, int64_t bytes);
+    /* host memory that asynchronous copies and sums can reach directly */
+    enum muster_status (*memory_allocate_host)(struct kernels *k, int64_t bytes, void **block,
+                                               struct muster_error *err);
+    void (*memory_free_host)(struct kernels *k, void *block, int64_t bytes);
+    /* `host` may be reused as soon as the call returns */
     enum muster_status (*copy_to_device)(struct kernels *k, void *device, const void *host, int64_t bytes,
                                          struct muster_error *err);
+    /* waits until the bytes are there */
     enum muster_status (*copy_to_host)(struct kernels *k, void *host, const void *device, int64_t bytes,
                                        struct muster_error *err);
+    /* the bytes are there after synchronise; `host` is from memory_allocate_host */
+    enum muster_status (*copy_to_host_later)(struct kernels *k, void *host, const void *device, int64_t bytes,
+                                             struct muster_error *err);
+    enum muster_status (*copy_on_device)(struct kernels *k, void *to, const void *from, int64_t bytes,
+                                         struct muster_error *err);
+    /* the stream that operations run on (a cudaStream_t), NULL on a host back end */
+    void *(*stream)(struct kernels *k);
+    /* Records the operations called between begin and end instead of running them; a recorded graph can then
+     * be run many times, always on the pointers and numbers it was recorded with. UNSUPPORTED on a host. */
+    enum muster_status (*capture_begin)(struct kernels *k, struct muster_error *err);
+    enum muster_status (*capture_end)(struct kernels *k, void **recorded, struct muster_error *err);
+    enum muster_status (*capture_run)(struct kernels *k, void *recorded, struct muster_error *err);
+    void (*capture_free)(struct kernels *k, void *recorded);
     enum muster_status (*synchronise)(struct kernels *k, struct muster_error *err);
-    /* measured multiply-add rate of the instance in FLOP/s for this dtype, a few milliseconds; 0 where unknown */
+    /* measured multiply-add rate of the instance in FLOP/s for this dtype, a few milliseconds; 0 where
+     * unknown */
     double (*peak_flops)(struct kernels *k, enum dtype dtype);
 };
 
@@ -275,7 +300,8 @@ struct kernels_ops {
 struct kernels {
     const struct kernels_ops *ops;
     int threads;
-    void *scratch; /* owned by the caller, 64-byte aligned, outlives the instance */
+    unsigned dtypes; /* bit (1 << dtype): what activations and weights may be */
+    void *scratch; /* owned by the caller, in the back end's memory, 64-byte aligned, outlives the instance */
     int64_t scratch_bytes;
     const char *numerics; /* what the bits depend on: back end, instruction set, library version */
 };
@@ -331,16 +357,29 @@ enum muster_status kernels_sum_squares(struct kernels *k, const float *x, int64_
 enum muster_status kernels_add(struct kernels *k, float *y, const float *x, int64_t count,
                                struct muster_error *err);
 enum muster_status kernels_fill_zero(struct kernels *k, void *y, int64_t bytes, struct muster_error *err);
-enum muster_status kernels_cast_bf16(struct kernels *k, uint16_t *y, const float *x, int64_t count,
-                                     struct muster_error *err);
+enum muster_status kernels_round_to(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,
+                                    int64_t count, struct muster_error *err);
 /** `*block` is NULL on failure; the caller releases it with kernels_memory_free, which takes NULL. */
 enum muster_status kernels_memory_allocate(struct kernels *k, int64_t bytes, void **block,
                                            struct muster_error *err);
-void kernels_memory_free(struct kernels *k, void *block);
+void kernels_memory_free(struct kernels *k, void *block, int64_t bytes);
+enum muster_status kernels_memory_allocate_host(struct kernels *k, int64_t bytes, void **block,
+                                                struct muster_error *err);
+void kernels_memory_free_host(struct kernels *k, void *block, int64_t bytes);
 enum muster_status kernels_copy_to_device(struct kernels *k, void *device, const void *host, int64_t bytes,
                                           struct muster_error *err);
 enum muster_status kernels_copy_to_host(struct kernels *k, void *host, const void *device, int64_t bytes,
                                         struct muster_error *err);
+enum muster_status kernels_copy_to_host_later(struct kernels *k, void *host, const void *device,
+                                              int64_t bytes, struct muster_error *err);
+enum muster_status kernels_copy_on_device(struct kernels *k, void *to, const void *from, int64_t bytes,
+                                          struct muster_error *err);
+void *kernels_stream(struct kernels *k);
+enum muster_status kernels_capture_begin(struct kernels *k, struct muster_error *err);
+enum muster_status kernels_capture_end(struct kernels *k, void **recorded, struct muster_error *err);
+enum muster_status kernels_capture_run(struct kernels *k, void *recorded, struct muster_error *err);
+/** Takes NULL. */
+void kernels_capture_free(struct kernels *k, void *recorded);
 enum muster_status kernels_synchronise(struct kernels *k, struct muster_error *err);
 double kernels_peak_flops(struct kernels *k, enum dtype dtype);
 

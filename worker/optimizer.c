@@ -76,7 +76,7 @@ void optimizer_destroy(struct optimizer *optimizer)
 
 struct optimizer_target {
     float *param, *first, *second;
-    uint16_t *param_bf16;
+    uint16_t *param_rounded;
     const float *gradient;
 };
 
@@ -85,12 +85,12 @@ static struct optimizer_target optimizer_target(const struct rank_state *state, 
                                                 const float *gradient)
 {
     const struct ckpt_piece *piece = &state->pieces[bucket];
-    bool rounded = state->plan->graph->compute_dtype == DTYPE_BF16;
+    bool rounded = state->plan->graph->compute_dtype != DTYPE_F32;
     return (struct optimizer_target){
         .param = piece->data[0] + segment->begin,
         .first = piece->data[1] + segment->begin,
         .second = piece->data[2] ? piece->data[2] + segment->begin : NULL,
-        .param_bf16 = rounded ? (uint16_t *)state->params + piece->begin + segment->begin : NULL,
+        .param_rounded = rounded ? (uint16_t *)state->params + piece->begin + segment->begin : NULL,
         .gradient = gradient + segment->begin,
     };
 }
@@ -104,7 +104,8 @@ static enum muster_status optimizer_adamw(const struct optimizer *optimizer,
     struct adamw_args args = {
         .count = segment->count,
         .param = target->param,
-        .param_bf16 = target->param_bf16,
+        .param_rounded = target->param_rounded,
+        .rounded_dtype = optimizer->state->plan->graph->compute_dtype,
         .grad = target->gradient,
         .m = target->first,
         .v = target->second,
@@ -129,7 +130,8 @@ static enum muster_status optimizer_sgd(const struct optimizer *optimizer,
     struct sgd_args args = {
         .count = segment->count,
         .param = target->param,
-        .param_bf16 = target->param_bf16,
+        .param_rounded = target->param_rounded,
+        .rounded_dtype = optimizer->state->plan->graph->compute_dtype,
         .grad = target->gradient,
         .momentum = target->first,
         .grad_scale = grad_scale,

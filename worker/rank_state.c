@@ -195,8 +195,9 @@ enum muster_status rank_state_publish_params(struct rank_state *state, struct co
         const struct ckpt_piece *piece = &state->pieces[bucket];
         enum muster_status status = MUSTER_OK;
         if (rank_state_has_master(state) && piece->end > piece->begin)
-            status = kernels_cast_bf16(state->kernels, (uint16_t *)state->params + piece->begin,
-                                       piece->data[0], piece->end - piece->begin, err);
+            status = kernels_round_to(state->kernels, state->plan->graph->compute_dtype,
+                                      (uint16_t *)state->params + piece->begin, piece->data[0],
+                                      piece->end - piece->begin, err);
         if (!status)
             status = rank_state_gather_bucket(state, comm, bucket, err);
         if (status)

@@ -100,7 +100,8 @@ enum muster_status train_step_feed(struct rank_state *state, const struct loader
                                       graph->tensors[graph->ids].bytes, err);
     void *pixels = executor_tensor(state->executor, graph->pixels);
     if (graph->compute_dtype == DTYPE_BF16)
-        return kernels_cast_bf16(kernels, pixels, batch->pixels, graph->tensors[graph->pixels].count, err);
+        return kernels_round_to(kernels, graph->compute_dtype, pixels, batch->pixels,
+                                graph->tensors[graph->pixels].count, err);
     return kernels_copy_to_device(kernels, pixels, batch->pixels, graph->tensors[graph->pixels].bytes, err);
 }
 

@@ -71,6 +71,7 @@ enum muster_status kernels_cpu_create(int threads, const char *instruction_set, 
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "cpu: no memory for the back end");
     cpu->base.ops = &choice.variant->ops;
     cpu->base.threads = threads;
+    cpu->base.dtypes = 1u << DTYPE_F32 | 1u << DTYPE_BF16;
     cpu->base.scratch = scratch;
     cpu->base.scratch_bytes = scratch_bytes;
     cpu->base.numerics = cpu->numerics;
@@ -103,38 +104,4 @@ enum muster_status cpu_scratch_check(const struct kernels *k, int64_t bytes, con
     return muster_error_set(err, MUSTER_ERR_INTERNAL,
                             "cpu: %s needs %lld bytes of scratch per thread, there are %lld", operation,
                             (long long)bytes, (long long)held);
-}
-
-enum muster_status cpu_memory_allocate(struct kernels *k, int64_t bytes, void **block,
-                                       struct muster_error *err)
-{
-    (void)k;
-    *block = alloc_aligned((size_t)bytes, 64);
-    if (*block == NULL)
-        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "cpu: no memory for a block of %lld bytes",
-                                (long long)bytes);
-    return MUSTER_OK;
-}
-
-void cpu_memory_free(struct kernels *k, void *block)
-{
-    (void)k;
-    alloc_free(block);
-}
-
-enum muster_status cpu_copy(struct kernels *k, void *to, const void *from, int64_t bytes,
-                            struct muster_error *err)
-{
-    (void)k;
-    (void)err;
-    if (bytes > 0)
-        memcpy(to, from, (size_t)bytes);
-    return MUSTER_OK;
-}
-
-enum muster_status cpu_synchronise(struct kernels *k, struct muster_error *err)
-{
-    (void)k;
-    (void)err;
-    return MUSTER_OK;
 }

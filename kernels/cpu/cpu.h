@@ -65,12 +65,6 @@ static inline int64_t cpu_divide_up(int64_t a, int64_t b)
 
 /* The entries of the operations table that do no arithmetic (cpu.c). */
 void cpu_destroy(struct kernels *k);
-enum muster_status cpu_memory_allocate(struct kernels *k, int64_t bytes, void **block,
-                                       struct muster_error *err);
-void cpu_memory_free(struct kernels *k, void *block);
-enum muster_status cpu_copy(struct kernels *k, void *to, const void *from, int64_t bytes,
-                            struct muster_error *err);
-enum muster_status cpu_synchronise(struct kernels *k, struct muster_error *err);
 /* cpu_peak.c */
 double cpu_peak_flops(struct kernels *k, enum dtype dtype);
 

@@ -35,8 +35,8 @@ enum muster_status CPU_NAME(cpu_add)(struct kernels *k, float *y, const float *x
                                      struct muster_error *err);
 enum muster_status CPU_NAME(cpu_fill_zero)(struct kernels *k, void *y, int64_t bytes,
                                            struct muster_error *err);
-enum muster_status CPU_NAME(cpu_cast_bf16)(struct kernels *k, uint16_t *y, const float *x, int64_t count,
-                                           struct muster_error *err);
+enum muster_status CPU_NAME(cpu_round_to)(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,
+                                          int64_t count, struct muster_error *err);
 
 void CPU_NAME(cpu_widen)(float *y, int64_t y_stride, const uint16_t *x, int64_t x_stride, int64_t rows,
                          int64_t columns);

@@ -3,6 +3,7 @@
  * The operations table of one instruction set. Compiled once for each, like the operations themselves.
  */
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/host.h"
 
 const struct cpu_variant CPU_NAME(cpu_variant) = {
     .ops =
@@ -30,12 +31,8 @@ const struct cpu_variant CPU_NAME(cpu_variant) = {
             .sum_squares = CPU_NAME(cpu_sum_squares),
             .add = CPU_NAME(cpu_add),
             .fill_zero = CPU_NAME(cpu_fill_zero),
-            .cast_bf16 = CPU_NAME(cpu_cast_bf16),
-            .memory_allocate = cpu_memory_allocate,
-            .memory_free = cpu_memory_free,
-            .copy_to_device = cpu_copy,
-            .copy_to_host = cpu_copy,
-            .synchronise = cpu_synchronise,
+            .round_to = CPU_NAME(cpu_round_to),
+            KERNELS_HOST_ENTRIES,
             .peak_flops = cpu_peak_flops,
         },
     .widen = CPU_NAME(cpu_widen),

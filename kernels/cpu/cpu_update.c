@@ -21,8 +21,8 @@ static void cpu_adamw_block(const struct adamw_args *a, int64_t at, int64_t end)
         cpu_vec move = (m * inverse1) / (cpu_sqrt(v * inverse2) + a->epsilon) + a->weight_decay * param;
         param = param - a->lr * move;
         cpu_keep(a->param, i, end, param);
-        if (a->param_bf16 != NULL)
-            cpu_put(true, a->param_bf16, i, end, param);
+        if (a->param_rounded != NULL)
+            cpu_put(true, a->param_rounded, i, end, param);
     }
 }
 
@@ -44,8 +44,8 @@ static void cpu_sgd_block(const struct sgd_args *a, int64_t at, int64_t end)
         cpu_keep(a->momentum, i, end, momentum);
         param = param - a->lr * (a->nesterov ? grad + a->mu * momentum : momentum);
         cpu_keep(a->param, i, end, param);
-        if (a->param_bf16 != NULL)
-            cpu_put(true, a->param_bf16, i, end, param);
+        if (a->param_rounded != NULL)
+            cpu_put(true, a->param_rounded, i, end, param);
     }
 }
 
@@ -120,10 +120,11 @@ enum muster_status CPU_NAME(cpu_fill_zero)(struct kernels *k, void *y, int64_t b
     return MUSTER_OK;
 }
 
-enum muster_status CPU_NAME(cpu_cast_bf16)(struct kernels *k, uint16_t *y, const float *x, int64_t count,
-                                           struct muster_error *err)
+enum muster_status CPU_NAME(cpu_round_to)(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,
+                                          int64_t count, struct muster_error *err)
 {
-    (void)err;
+    if (dtype != DTYPE_BF16)
+        return muster_error_set(err, MUSTER_ERR_UNSUPPORTED, "cpu: round_to needs bf16");
 #pragma omp parallel for schedule(static) num_threads(k->threads)
     for (int64_t at = 0; at < count; at += CPU_UPDATE_BLOCK) {
         int64_t end = cpu_least(at + CPU_UPDATE_BLOCK, count);

@@ -9,6 +9,7 @@
 #include "kernels/ref/ref_internal.h"
 
 #include "base/alloc.h"
+#include "kernels/host.h"
 
 double *ref_array_create(int64_t count, struct muster_error *err)
 {
@@ -52,45 +53,11 @@ static enum muster_status ref_fill_zero(struct kernels *k, void *y, int64_t byte
     return MUSTER_OK;
 }
 
-static enum muster_status ref_memory_allocate(struct kernels *k, int64_t bytes, void **block,
-                                              struct muster_error *err)
-{
-    (void)k;
-    *block = alloc_aligned((size_t)bytes, 64);
-    if (*block == NULL)
-        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "ref: no memory for a block of %lld bytes",
-                                (long long)bytes);
-    return MUSTER_OK;
-}
-
-static void ref_memory_free(struct kernels *k, void *block)
-{
-    (void)k;
-    alloc_free(block);
-}
-
-static enum muster_status ref_copy(struct kernels *k, void *to, const void *from, int64_t bytes,
-                                   struct muster_error *err)
-{
-    (void)k;
-    (void)err;
-    if (bytes > 0)
-        memcpy(to, from, (size_t)bytes);
-    return MUSTER_OK;
-}
-
 static double ref_peak_flops(struct kernels *k, enum dtype dtype)
 {
     (void)k;
     (void)dtype;
     return 0.0; /* the judge is not in a hurry */
-}
-
-static enum muster_status ref_synchronise(struct kernels *k, struct muster_error *err)
-{
-    (void)k;
-    (void)err;
-    return MUSTER_OK;
 }
 
 static const struct kernels_ops ref_ops = {
@@ -117,12 +84,8 @@ static const struct kernels_ops ref_ops = {
     .sum_squares = ref_sum_squares,
     .add = ref_add,
     .fill_zero = ref_fill_zero,
-    .cast_bf16 = ref_cast_bf16,
-    .memory_allocate = ref_memory_allocate,
-    .memory_free = ref_memory_free,
-    .copy_to_device = ref_copy,
-    .copy_to_host = ref_copy,
-    .synchronise = ref_synchronise,
+    .round_to = ref_round_to,
+    KERNELS_HOST_ENTRIES,
     .peak_flops = ref_peak_flops,
 };
 
@@ -135,6 +98,7 @@ enum muster_status kernels_ref_create(void *scratch, int64_t scratch_bytes, stru
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "ref: no memory for the back end");
     k->ops = &ref_ops;
     k->threads = 1;
+    k->dtypes = 1u << DTYPE_F32 | 1u << DTYPE_BF16;
     k->scratch = scratch;
     k->scratch_bytes = scratch_bytes;
     k->numerics = "ref: double sums, one thread, libm";

@@ -101,7 +101,7 @@ enum muster_status ref_sum_squares(struct kernels *k, const float *x, int64_t co
                                    struct muster_error *err);
 enum muster_status ref_add(struct kernels *k, float *y, const float *x, int64_t count,
                            struct muster_error *err);
-enum muster_status ref_cast_bf16(struct kernels *k, uint16_t *y, const float *x, int64_t count,
-                                 struct muster_error *err);
+enum muster_status ref_round_to(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,
+                                int64_t count, struct muster_error *err);
 
 #endif

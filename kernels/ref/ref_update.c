@@ -20,8 +20,8 @@ enum muster_status ref_adamw(struct kernels *k, const struct adamw_args *a, stru
         double param = (double)a->param[i];
         double move = mean / (sqrt(variance) + (double)a->epsilon) + (double)a->weight_decay * param;
         a->param[i] = (float)(param - (double)a->lr * move);
-        if (a->param_bf16 != NULL)
-            a->param_bf16[i] = dtype_bf16_from_f32(a->param[i]);
+        if (a->param_rounded != NULL)
+            a->param_rounded[i] = dtype_bf16_from_f32(a->param[i]);
     }
     return MUSTER_OK;
 }
@@ -39,8 +39,8 @@ enum muster_status ref_sgd(struct kernels *k, const struct sgd_args *a, struct m
         if (a->nesterov)
             move = grad + mu * move;
         a->param[i] = (float)(param - (double)a->lr * move);
-        if (a->param_bf16 != NULL)
-            a->param_bf16[i] = dtype_bf16_from_f32(a->param[i]);
+        if (a->param_rounded != NULL)
+            a->param_rounded[i] = dtype_bf16_from_f32(a->param[i]);
     }
     return MUSTER_OK;
 }
@@ -67,11 +67,12 @@ enum muster_status ref_add(struct kernels *k, float *y, const float *x, int64_t 
     return MUSTER_OK;
 }
 
-enum muster_status ref_cast_bf16(struct kernels *k, uint16_t *y, const float *x, int64_t count,
-                                 struct muster_error *err)
+enum muster_status ref_round_to(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,
+                                int64_t count, struct muster_error *err)
 {
     (void)k;
-    (void)err;
+    if (dtype != DTYPE_BF16)
+        return muster_error_set(err, MUSTER_ERR_UNSUPPORTED, "ref: round_to needs bf16");
     for (int64_t i = 0; i < count; i++)
         y[i] = dtype_bf16_from_f32(x[i]);
     return MUSTER_OK;

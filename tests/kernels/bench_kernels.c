@@ -164,7 +164,8 @@ static enum muster_status bench_adamw(struct bench *b, const struct bench_case *
     struct adamw_args a = {.count = UPDATE_COUNT, .param = (float *)b->a, .grad = (float *)b->b};
     a.m = (float *)b->c, a.v = (float *)b->d, a.grad_scale = 1.0f, a.lr = 1e-4f, a.beta1 = 0.9f;
     a.beta2 = 0.95f, a.epsilon = 1e-8f, a.bias_correction1 = 0.1f, a.bias_correction2 = 0.05f;
-    a.param_bf16 = c->dtype == DTYPE_BF16 ? (uint16_t *)b->work : NULL;
+    a.param_rounded = c->dtype == DTYPE_BF16 ? (uint16_t *)b->work : NULL;
+    a.rounded_dtype = DTYPE_BF16;
     return kernels_adamw(b->k, &a, NULL);
 }
 

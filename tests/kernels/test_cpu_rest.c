@@ -270,7 +270,11 @@ static enum muster_status adamw_call(struct kernels *k, const void *shape, void 
                                      struct muster_error *err)
 {
     const struct update_shape *s = shape;
-    struct adamw_args a = {.count = s->count, .param = data[0], .param_bf16 = data[1], .grad = data[2]};
+    struct adamw_args a = {.count = s->count,
+                           .param = data[0],
+                           .param_rounded = data[1],
+                           .rounded_dtype = DTYPE_BF16,
+                           .grad = data[2]};
     a.m = data[3], a.v = data[4], a.grad_scale = 0.7f, a.lr = 0.01f, a.beta1 = 0.9f, a.beta2 = 0.95f;
     a.epsilon = 0.05f, a.weight_decay = 0.1f, a.bias_correction1 = 0.271f, a.bias_correction2 = 0.142625f;
     return kernels_adamw(k, &a, err);
@@ -280,7 +284,11 @@ static enum muster_status sgd_call(struct kernels *k, const void *shape, void *c
                                    struct muster_error *err)
 {
     const struct update_shape *s = shape;
-    struct sgd_args a = {.count = s->count, .param = data[0], .param_bf16 = data[1], .grad = data[2]};
+    struct sgd_args a = {.count = s->count,
+                         .param = data[0],
+                         .param_rounded = data[1],
+                         .rounded_dtype = DTYPE_BF16,
+                         .grad = data[2]};
     a.momentum = data[3], a.grad_scale = 0.7f, a.lr = 0.01f, a.mu = 0.9f, a.weight_decay = 0.1f;
     a.nesterov = s->nesterov;
     return kernels_sgd(k, &a, err);
@@ -341,7 +349,7 @@ static enum muster_status add_call(struct kernels *k, const void *shape, void *c
 static enum muster_status cast_call(struct kernels *k, const void *shape, void *const data[],
                                     struct muster_error *err)
 {
-    return kernels_cast_bf16(k, data[0], data[1], *(const int64_t *)shape, err);
+    return kernels_round_to(k, DTYPE_BF16, data[0], data[1], *(const int64_t *)shape, err);
 }
 
 static enum muster_status zero_call(struct kernels *k, const void *shape, void *const data[],

@@ -302,8 +302,8 @@ START_TEST(adamw_follows_the_published_formula_for_five_steps)
     fd_fill_random(param, COUNT, 111);
     for (int i = 0; i < COUNT; i++)
         p[i] = (double)param[i];
-    struct adamw_args a = {COUNT, param, narrow, grad,  m,    v,    0.5f,
-                           0.01f, 0.9f,  0.95f,  1e-8f, 0.1f, 0.0f, 0.0f};
+    struct adamw_args a = {COUNT, param, narrow, DTYPE_BF16, grad, m,    v,   0.5f,
+                           0.01f, 0.9f,  0.95f,  1e-8f,      0.1f, 0.0f, 0.0f};
     for (int step = 1; step <= 5; step++) {
         fd_fill_random(grad, COUNT, 112 + (uint64_t)step);
         a.bias_correction1 = (float)(1.0 - pow(0.9, step));
@@ -334,7 +334,7 @@ START_TEST(sgd_follows_the_formula_with_and_without_nesterov)
     fd_fill_random(param, COUNT, 121);
     for (int i = 0; i < COUNT; i++)
         p[i] = (double)param[i];
-    struct sgd_args a = {COUNT, param, narrow, grad, momentum, 0.5f, 0.1f, 0.9f, 0.01f, _i == 1};
+    struct sgd_args a = {COUNT, param, narrow, DTYPE_BF16, grad, momentum, 0.5f, 0.1f, 0.9f, 0.01f, _i == 1};
     for (int step = 0; step < 4; step++) {
         fd_fill_random(grad, COUNT, 122 + (uint64_t)step);
         ck_assert_int_eq(kernels_sgd(ref, &a, NULL), MUSTER_OK);
@@ -358,7 +358,7 @@ START_TEST(vector_operations_do_what_their_names_say)
     ck_assert(sum == 25.0);
     ck_assert_int_eq(kernels_add(ref, y, x, 2, NULL), MUSTER_OK);
     ck_assert(y[0] == 4.0f && y[1] == -2.0f && y[2] == 3.0f);
-    ck_assert_int_eq(kernels_cast_bf16(ref, narrow, x, 3, NULL), MUSTER_OK);
+    ck_assert_int_eq(kernels_round_to(ref, DTYPE_BF16, narrow, x, 3, NULL), MUSTER_OK);
     ck_assert(dtype_f32_from_bf16(narrow[1]) == -4.0f && dtype_f32_from_bf16(narrow[2]) == 1.0f);
     ck_assert_int_eq(kernels_fill_zero(ref, y, 2 * sizeof *y, NULL), MUSTER_OK);
     ck_assert(y[0] == 0.0f && y[1] == 0.0f && y[2] == 3.0f);

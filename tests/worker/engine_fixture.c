@@ -59,7 +59,7 @@ static void region_release(struct engine_region *region, struct kernels *kernels
                 &err);
     for (int i = 0; i < ENGINE_GUARD_BYTES; i++)
         ck_assert_msg(guard[i] == ENGINE_GUARD, "byte %d behind the %s was written", i, name);
-    kernels_memory_free(kernels, region->block);
+    kernels_memory_free(kernels, region->block, region->bytes + ENGINE_GUARD_BYTES);
 }
 
 static void engine_start_backend(struct engine *engine, const struct engine_options *options)
@@ -96,9 +96,9 @@ static void engine_feed_pixels(struct engine *engine)
     golden_fill_pixels(pixels, tensor->count);
     struct muster_error err = {0};
     if (engine->graph->compute_dtype == DTYPE_BF16)
-        engine_must(kernels_cast_bf16(engine->kernels,
-                                      executor_tensor(engine->executor, engine->graph->pixels), pixels,
-                                      tensor->count, &err),
+        engine_must(kernels_round_to(engine->kernels, DTYPE_BF16,
+                                     executor_tensor(engine->executor, engine->graph->pixels), pixels,
+                                     tensor->count, &err),
                     &err);
     else
         engine_feed(engine, engine->graph->pixels, pixels);

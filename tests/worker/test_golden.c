@@ -282,9 +282,9 @@ static void check_trajectory(struct engine *engine, const struct golden *golden,
     check_bound(golden, name, losses, STEPS + 1, difference_max, bound);
     snprintf(name, sizeof name, "%s.norm", trajectory_names[kind]);
     check_bound(golden, name, norms, STEPS, difference_max, bound);
-    kernels_memory_free(engine->kernels, state.master.block);
-    kernels_memory_free(engine->kernels, state.first.block);
-    kernels_memory_free(engine->kernels, state.second.block);
+    kernels_memory_free(engine->kernels, state.master.block, state.master.bytes);
+    kernels_memory_free(engine->kernels, state.first.block, state.first.bytes);
+    kernels_memory_free(engine->kernels, state.second.block, state.second.bytes);
 }
 
 START_TEST(five_steps_of_an_optimizer_lead_where_pytorch_goes)
