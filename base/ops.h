@@ -30,6 +30,44 @@ struct ops_limits {
  */
 int64_t ops_scratch_bytes(const struct ops_limits *limits);
 
+/** Work memory that cuBLASLt is given, from the start of the device scratch block. */
+enum { OPS_GEMM_WORKSPACE_BYTES = 32 << 20 };
+
+/** Attention over packed rows. */
+struct ops_attention_shape {
+    int64_t batch, sequence, heads, kv_heads, head_width;
+};
+
+/**
+ * How much of a 16-bit attention's gradient a device takes at a time: so many sequences, or one sequence and
+ * so many key/value heads with their query heads; both divide the whole. `bytes` is the work memory, about
+ * 2 · sequence² for each head of the slice, and at most OPS_ATTENTION_WORKSPACE_BYTES where a slice of one
+ * key/value head is not larger by itself.
+ */
+enum { OPS_ATTENTION_WORKSPACE_BYTES = 512 << 20 };
+struct ops_attention_slice {
+    int64_t batch, kv_heads, bytes;
+};
+struct ops_attention_slice ops_attention_slice(const struct ops_attention_shape *shape);
+
+/** Widest shapes a job will use on a device; sizes its scratch block. */
+struct ops_device_limits {
+    int64_t tokens;        /* of a micro-batch */
+    int64_t row_width_max; /* widest row of activations of any operation */
+    int64_t vocabulary;
+    int64_t heads;                        /* 0 without attention */
+    struct ops_attention_shape attention; /* zeroes but for 16-bit attention without dropout */
+};
+
+/**
+ * Scratch bytes of the CUDA back end: OPS_GEMM_WORKSPACE_BYTES + 512·row_width_max + 8·(vocabulary +
+ * tokens) + 4·tokens·heads, rounded up to 256. Operations follow one another on the stream and share the
+ * block, each from its start: the first part serves cuBLASLt and the partial sums over chunks of rows (for
+ * rows wider than 65536, 512 bytes a column); the rest is the token lists of the embedding's gradient and the
+ * row sums of the attention's. At least what ops_attention_slice needs.
+ */
+int64_t ops_device_scratch_bytes(const struct ops_device_limits *limits);
+
 /** Work bytes of one head-and-loss call: chunk_rows · vocabulary · 4, plus half as much again for bf16,
  * rounded up to 64. */
 int64_t ops_head_loss_bytes(enum dtype dtype, int64_t chunk_rows, int64_t vocabulary);

@@ -9,6 +9,8 @@
 
 #include <stdint.h>
 
+#include "base/inline.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -26,7 +28,7 @@ struct rng_block {
 struct rng_key rng_key_make(uint64_t seed, uint64_t a, uint64_t b, uint64_t c);
 
 /** Four 32-bit words of Philox4x32-10 at a 128-bit counter (high:low). */
-static inline struct rng_block rng_philox(struct rng_key key, uint64_t counter_high, uint64_t counter_low)
+MUSTER_INLINE struct rng_block rng_philox(struct rng_key key, uint64_t counter_high, uint64_t counter_low)
 {
     uint32_t k0 = key.word[0], k1 = key.word[1];
     uint32_t c0 = (uint32_t)counter_low, c1 = (uint32_t)(counter_low >> 32);
@@ -45,10 +47,10 @@ static inline struct rng_block rng_philox(struct rng_key key, uint64_t counter_h
     return block;
 }
 
-/** Uniform in [0, 1) with 24 bits. */
-static inline float rng_uniform(uint32_t word)
+/** Uniform in [0, 1) with 24 bits: the upper ones, times 2^-24. */
+MUSTER_INLINE float rng_uniform(uint32_t word)
 {
-    return (float)(word >> 8) * 0x1p-24f;
+    return (float)(word >> 8) * 5.9604644775390625e-8f;
 }
 
 /**

@@ -82,6 +82,21 @@ enum muster_status comm_all_reduce_f32(struct comm *c, float *data, int64_t coun
     return c->ops->all_reduce_f32(c, data, count, err);
 }
 
+enum muster_status comm_begin_after(struct comm *c, void *stream, struct muster_error *err)
+{
+    return c->ops->begin_after(c, stream, err);
+}
+
+enum muster_status comm_end_before(struct comm *c, void *stream, struct muster_error *err)
+{
+    return c->ops->end_before(c, stream, err);
+}
+
+const char *comm_transport(struct comm *c)
+{
+    return c->ops->transport(c);
+}
+
 void comm_abort(struct comm *c, int exit_code)
 {
     c->ops->abort(c, exit_code);

@@ -35,7 +35,7 @@ struct comm_ops {
                                    void *const *receive, const int64_t *receive_bytes,
                                    struct muster_error *err);
     /* fast: mine[0 … counts[rank]) = sum over ranks of data's rank-th block (counts in floats); data may be
-     * destroyed */
+     * destroyed; mine lies apart from data or is that block */
     enum muster_status (*reduce_scatter_f32)(struct comm *c, float *data, const int64_t *counts, float *mine,
                                              struct muster_error *err);
     /* fast: data = sum over ranks, in the library's order */
@@ -47,7 +47,7 @@ struct comm_ops {
     enum muster_status (*begin_after)(struct comm *c, void *stream, struct muster_error *err);
     enum muster_status (*end_before)(struct comm *c, void *stream, struct muster_error *err);
     /* out = a + b where the buffers are (exact_reduce's adds), in order with the calls above; out may be a or
-     * b. NULL on the host: the caller adds itself. */
+     * b, and b may be NULL: a copy of a. NULL on the host: the caller adds itself. */
     enum muster_status (*add_f32)(struct comm *c, float *out, const float *a, const float *b, int64_t count,
                                   struct muster_error *err);
     /* "shared memory", "NVLink", "InfiniBand", "sockets"… as read back, for people; never NULL */

@@ -4,6 +4,10 @@
  * adds it at once, while it is still in the cache, in rows small enough for the first-level cache. The adds
  * above the ranks' nodes are compiled once into steps on operands, so that two nodes are one pass over
  * memory. The tree alone fixes the order of the adds of an element; pieces and rows only group elements.
+ *
+ * On device memory the communicator adds (add_f32), whole pieces at a time, and the sums take the place of
+ * what was received. That always works: two nodes of one rank's block are never added to each other (the
+ * block would hold their parent instead), so every add has an operand that came from another rank.
  */
 #include "comm/exact_reduce.h"
 
@@ -15,7 +19,7 @@
 enum { ROW_FLOATS = 2048 };
 
 /* out = a + b. Operands below node_count are nodes, from there on scratch rows; OPERAND_MINE is the result.
- */
+ * On device memory there are no scratch rows: out is a node whose piece was received, and is overwritten. */
 struct combine_step {
     int out, a, b;
 };
@@ -27,9 +31,9 @@ struct exact_reduce {
     int node_count_max; /* of one rank: so many exchanges a piece takes */
     int *node_first;    /* [size + 1] number of each rank's first node */
     int scratch_count;
-    float *scratch;             /* [scratch_count][ROW_FLOATS] */
+    float *scratch;             /* [scratch_count][ROW_FLOATS]; none on device memory */
     struct combine_step *steps; /* [node_count - 1] */
-    const float **source;       /* [node_count] the piece of each node, set per piece */
+    float **source;             /* [node_count] the piece of each node, set per piece */
     const void **send;          /* [size], as the next three: arguments of comm_exchange */
     void **receive;
     int64_t *send_bytes, *receive_bytes;
@@ -57,6 +61,29 @@ static int steps_compile(struct combine_step *steps, int node_count, const int *
         stack[depth++] = out;
     }
     return scratch_count;
+}
+
+static bool node_is_foreign(const struct exact_reduce *reduce, int node)
+{
+    int rank = reduce->comm->rank;
+    return node < reduce->node_first[rank] || node >= reduce->node_first[rank + 1];
+}
+
+/* The same for device memory: a sum takes the place of one of its operands. */
+static void steps_compile_in_place(struct exact_reduce *reduce, const int *program, int length, int *stack)
+{
+    int depth = 0, step_count = 0;
+    for (int i = 0; i < length; i++) {
+        if (program[i] >= 0) {
+            stack[depth++] = program[i];
+            continue;
+        }
+        int b = stack[--depth], a = stack[--depth];
+        int place = node_is_foreign(reduce, a) ? a : b;
+        int out = i == length - 1 ? OPERAND_MINE : place;
+        reduce->steps[step_count++] = (struct combine_step){.out = out, .a = a, .b = b};
+        stack[depth++] = place;
+    }
 }
 
 static enum muster_status no_memory(const struct comm *comm, struct muster_error *err)
@@ -110,6 +137,10 @@ static enum muster_status steps_create(struct exact_reduce *reduce, int leaves, 
     reduce->source = alloc_zeroed((size_t)reduce->node_count, sizeof(*reduce->source));
     if (!reduce->steps || !reduce->source) {
         status = no_memory(reduce->comm, err);
+        goto out;
+    }
+    if (reduce->comm->ops->add_f32) {
+        steps_compile_in_place(reduce, program, length, stack);
         goto out;
     }
     reduce->scratch_count = steps_compile(reduce->steps, reduce->node_count, program, length, stack);
@@ -197,7 +228,7 @@ static float *exchange_prepare(struct exact_reduce *reduce, int k, float *const 
         int64_t peer_count = piece_count(owned_begin[r + 1] - owned_begin[r], first);
         bool sends = peer_count > 0 && k < node_count_of(reduce, rank);
         bool receives = count > 0 && k < node_count_of(reduce, r);
-        const float *from = sends ? nodes[k] + owned_begin[r] + first : NULL;
+        float *from = sends ? nodes[k] + owned_begin[r] + first : NULL;
         reduce->send[r] = from;
         reduce->send_bytes[r] = sends ? peer_count * (int64_t)sizeof(float) : 0;
         reduce->receive[r] = receive;
@@ -255,6 +286,22 @@ static void piece_combine(struct exact_reduce *reduce, float *mine, int64_t coun
     }
 }
 
+/* The same on device memory: a whole piece an add. */
+static enum muster_status piece_combine_in_place(struct exact_reduce *reduce, float *mine, int64_t count,
+                                                 struct muster_error *err)
+{
+    struct comm *comm = reduce->comm;
+    enum muster_status status = MUSTER_OK;
+    if (reduce->node_count == 1 && mine != reduce->source[0])
+        status = comm->ops->add_f32(comm, mine, reduce->source[0], NULL, count, err);
+    for (int s = 0; s < reduce->node_count - 1 && status == MUSTER_OK; s++) {
+        const struct combine_step *step = &reduce->steps[s];
+        float *out = step->out == OPERAND_MINE ? mine : reduce->source[step->out];
+        status = comm->ops->add_f32(comm, out, reduce->source[step->a], reduce->source[step->b], count, err);
+    }
+    return status;
+}
+
 enum muster_status exact_reduce_run(struct exact_reduce *reduce, float *const *nodes,
                                     const int64_t *owned_begin, float *mine, void *receive,
                                     struct muster_error *err)
@@ -272,10 +319,13 @@ enum muster_status exact_reduce_run(struct exact_reduce *reduce, float *const *n
     }
     for (int64_t first = 0; first < owned_count_max; first += OPS_REDUCE_PIECE) {
         enum muster_status status = piece_exchange(reduce, nodes, owned_begin, first, receive, err);
+        int64_t count = piece_count(owned_count, first);
+        if (status == MUSTER_OK && count > 0 && reduce->comm->ops->add_f32)
+            status = piece_combine_in_place(reduce, mine + first, count, err);
+        else if (status == MUSTER_OK && count > 0)
+            piece_combine(reduce, mine + first, count);
         if (status != MUSTER_OK)
             return status;
-        if (first < owned_count)
-            piece_combine(reduce, mine + first, piece_count(owned_count, first));
     }
     return MUSTER_OK;
 }

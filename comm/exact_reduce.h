@@ -33,7 +33,8 @@ int64_t exact_reduce_receive_bytes(const struct exact_reduce *reduce, int64_t ow
  * owns the floats [owned_begin[r], owned_begin[r+1]) of the bucket (owned_begin has size + 1 entries,
  * relative to the bucket). The sum of my range is written to `mine` (owned_begin[rank+1] - owned_begin[rank]
  * floats; may be the same memory as that range of nodes[0]). `receive` is exact_reduce_receive_bytes() big.
- * Collective.
+ * Collective. With a communicator on device memory all of these are device pointers, and the sum is there
+ * after comm_end_before.
  */
 enum muster_status exact_reduce_run(struct exact_reduce *reduce, float *const *nodes,
                                     const int64_t *owned_begin, float *mine, void *receive,

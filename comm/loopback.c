@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "comm/host.h"
 
 static void loopback_destroy(struct comm *c)
 {
@@ -58,6 +59,12 @@ static enum muster_status loopback_all_reduce_f32(struct comm *c, float *data, i
     return MUSTER_OK;
 }
 
+static const char *loopback_transport(struct comm *c)
+{
+    (void)c;
+    return "none";
+}
+
 /* There is nobody else to end; the caller goes on to its own exit. */
 static void loopback_abort(struct comm *c, int exit_code)
 {
@@ -73,6 +80,9 @@ static const struct comm_ops loopback_ops = {
     .exchange = loopback_exchange,
     .reduce_scatter_f32 = loopback_reduce_scatter_f32,
     .all_reduce_f32 = loopback_all_reduce_f32,
+    .begin_after = comm_host_order,
+    .end_before = comm_host_order,
+    .transport = loopback_transport,
     .abort = loopback_abort,
 };
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "comm/host.h"
 #include "comm/mpi_launch.h"
 #include "comm/mpi_test.h"
 
@@ -26,6 +27,7 @@ struct comm_mpi {
     int *counts, *displacements; /* [size], for the calls that take int */
     int *expected;               /* [size], bytes of the receives in `requests` */
     MPI_Request *requests;       /* [2 · size]: receives, then sends */
+    char transport[64];
 };
 
 static struct comm_mpi *mpi_of(struct comm *c)
@@ -246,6 +248,11 @@ static enum muster_status mpi_all_reduce_f32(struct comm *c, float *data, int64_
     return mpi_check(m, code, "all_reduce", err);
 }
 
+static const char *mpi_transport(struct comm *c)
+{
+    return mpi_of(c)->transport;
+}
+
 static void mpi_abort(struct comm *c, int exit_code)
 {
     MPI_Abort(mpi_of(c)->world, exit_code);
@@ -275,6 +282,9 @@ static const struct comm_ops mpi_ops = {
     .exchange = mpi_exchange,
     .reduce_scatter_f32 = mpi_reduce_scatter_f32,
     .all_reduce_f32 = mpi_all_reduce_f32,
+    .begin_after = comm_host_order,
+    .end_before = comm_host_order,
+    .transport = mpi_transport,
     .abort = mpi_abort,
 };
 
@@ -372,6 +382,7 @@ enum muster_status comm_mpi_create(struct comm **out, struct muster_error *err)
         mpi_destroy(&m->base);
         return status;
     }
+    mpi_launch_transport(m->base.node_count, getenv, m->transport, sizeof(m->transport));
     *out = &m->base;
     return MUSTER_OK;
 }

@@ -4,7 +4,9 @@
  */
 #include "comm/mpi_launch.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Slurm numbers the batch script, salloc's interactive shell and the like from here up; they are not tasks
  * of a program. */
@@ -52,4 +54,19 @@ void mpi_launch_nodes(struct comm *c, const int *node_first)
             c->local_rank += r < c->rank;
         }
     }
+}
+
+void mpi_launch_transport(int node_count, char *(*lookup)(const char *name), char *text, size_t size)
+{
+    const char *pml = lookup("OMPI_MCA_pml"), *btl = lookup("OMPI_MCA_btl");
+    bool chosen = btl && *btl && *btl != '^'; /* with '^' it names what not to use */
+    bool shared = node_count == 1 && (!chosen || strstr(btl, "vader") || strstr(btl, "sm"));
+    if (pml && *pml && *pml != '^' && strcmp(pml, "ob1") != 0)
+        snprintf(text, size, "MPI (pml %s)", pml);
+    else if (shared)
+        snprintf(text, size, "shared memory");
+    else if (chosen)
+        snprintf(text, size, "MPI (btl %s)", btl);
+    else
+        snprintf(text, size, "MPI");
 }

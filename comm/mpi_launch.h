@@ -23,4 +23,10 @@ int mpi_launch_size(char *(*lookup)(const char *name), const char **variable);
  */
 void mpi_launch_nodes(struct comm *c, const int *node_first);
 
+/**
+ * How the ranks talk, for people, into `text`: "shared memory" on one host, else what the launcher was told
+ * to use (`mpirun --mca` reaches the ranks as variables), else "MPI".
+ */
+void mpi_launch_transport(int node_count, char *(*lookup)(const char *name), char *text, size_t size);
+
 #endif

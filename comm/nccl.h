@@ -19,11 +19,21 @@ struct nccl_options {
     const char *device_uuid;  /* of this rank's GPU; two ranks with the same one are refused */
     bool allow_shared_device; /* test mode: each rank got its own NCCL_HOSTID before NCCL was first called */
     bool require_infiniband;  /* refuse to run over sockets */
-    int timeout_ms;           /* of every wait, set-up included */
+    int timeout_ms; /* of every wait, set-up included; the longest computation that a collective waits for
+                     * counts too */
+    /* out = a + b over `count` floats, later, on `stream` (a cudaStream_t); out may be a or b */
+    enum muster_status (*add)(void *stream, float *out, const float *a, const float *b, int64_t count,
+                              struct muster_error *err);
 };
 
-/** What the plug-in exports as `muster_nccl_create`; the unique id is broadcast over `bootstrap`, which stays
- * the caller's and outlives the result. */
+/**
+ * What the plug-in exports as `muster_nccl_create`; the unique id is broadcast over `bootstrap`, which stays
+ * the caller's and outlives the result. On the calling thread's current device. Collective, and with one
+ * outcome: when it fails on one rank it fails on all, naming that rank.
+ *
+ * comm_barrier and comm_end_before wait until all that was called so far is done, within timeout_ms; no other
+ * call waits for another rank. After a failed call NCCL has been aborted and every later call fails at once.
+ */
 typedef enum muster_status (*nccl_create_function)(struct comm *bootstrap, const struct nccl_options *options,
                                                    struct comm **out, struct muster_error *err);
 

@@ -68,9 +68,10 @@ enum muster_status cuda_round_to(struct kernels *k, enum dtype dtype, uint16_t *
 enum muster_status cuda_add_on_stream(cudaStream_t stream, float *out, const float *a, const float *b,
                                       int64_t count, struct muster_error *err);
 
-/** dbias[c] += sum over rows of dy[r, c], rows in fixed chunks; for products whose epilogue cannot. */
+/** dbias[c] += sum over rows of dy[r · stride + c], rows in fixed chunks; for products whose epilogue cannot. */
 enum muster_status cuda_bias_gradient(struct kernels *k, enum dtype dtype, const void *dy, int64_t rows,
-                                      int64_t columns, float *dbias, struct muster_error *err);
+                                      int64_t columns, int64_t stride, float *dbias,
+                                      struct muster_error *err);
 
 /** y = x + bias (row-wise) then activation; the epilogue for shapes and dtypes that cuBLASLt has none for.
  * pre may be NULL; y may be the same memory as x. */
@@ -95,6 +96,7 @@ struct cuda_cross_entropy_args {
     int64_t rows, vocabulary, stride;
     void *logits;
     const void *bias; /* [vocabulary] or NULL, added first */
+    enum dtype bias_dtype;
     const int32_t *targets;
     float *loss;
     float *correct; /* or NULL */

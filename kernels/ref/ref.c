@@ -98,7 +98,7 @@ enum muster_status kernels_ref_create(void *scratch, int64_t scratch_bytes, stru
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "ref: no memory for the back end");
     k->ops = &ref_ops;
     k->threads = 1;
-    k->dtypes = 1u << DTYPE_F32 | 1u << DTYPE_BF16;
+    k->dtypes = 1u << DTYPE_F32 | 1u << DTYPE_BF16 | 1u << DTYPE_F16;
     k->scratch = scratch;
     k->scratch_bytes = scratch_bytes;
     k->numerics = "ref: double sums, one thread, libm";

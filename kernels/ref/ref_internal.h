@@ -15,29 +15,39 @@ static inline double ref_load(enum dtype dtype, const void *array, int64_t i)
 {
     if (dtype == DTYPE_BF16)
         return (double)dtype_f32_from_bf16(((const uint16_t *)array)[i]);
+    if (dtype == DTYPE_F16)
+        return (double)dtype_f32_from_f16(((const uint16_t *)array)[i]);
     return (double)((const float *)array)[i];
 }
 
-/* Rounding a double to fp32 and then to bf16 would round twice; going through "round to odd" rounds once. */
-static inline uint16_t ref_bf16_from_double(double value)
+/* A float that rounds to bf16 or fp16 as `value` itself does: the nearest float would round twice, "round to
+ * odd" keeps what was cut off visible in the last bit. */
+static inline float ref_round_to_odd(double value)
 {
     float nearest = (float)value;
-    if ((double)nearest == value)
-        return dtype_bf16_from_f32(nearest);
+    if ((double)nearest == value || isnan(value))
+        return nearest;
     if (fabs((double)nearest) > fabs(value))
         nearest = nextafterf(nearest, 0.0f);
     uint32_t bits;
     memcpy(&bits, &nearest, sizeof bits);
     bits |= 1u;
     memcpy(&nearest, &bits, sizeof bits);
-    return dtype_bf16_from_f32(nearest);
+    return nearest;
+}
+
+/* `value` rounded once to bf16 or fp16. */
+static inline uint16_t ref_half_from_double(enum dtype dtype, double value)
+{
+    float odd = ref_round_to_odd(value);
+    return dtype == DTYPE_F16 ? dtype_f16_from_f32(odd) : dtype_bf16_from_f32(odd);
 }
 
 /* Rounds `value` to the dtype, stores it as element i and returns what a later load gives. */
 static inline double ref_store(enum dtype dtype, void *array, int64_t i, double value)
 {
-    if (dtype == DTYPE_BF16)
-        ((uint16_t *)array)[i] = ref_bf16_from_double(value);
+    if (dtype == DTYPE_BF16 || dtype == DTYPE_F16)
+        ((uint16_t *)array)[i] = ref_half_from_double(dtype, value);
     else
         ((float *)array)[i] = (float)value;
     return ref_load(dtype, array, i);
@@ -46,8 +56,11 @@ static inline double ref_store(enum dtype dtype, void *array, int64_t i, double 
 /* The value that storing and loading again would give. */
 static inline double ref_round(enum dtype dtype, double value)
 {
-    return dtype == DTYPE_BF16 ? (double)dtype_f32_from_bf16(ref_bf16_from_double(value))
-                               : (double)(float)value;
+    union {
+        float wide;
+        uint16_t narrow;
+    } element;
+    return ref_store(dtype, &element, 0, value);
 }
 
 /* `count` zeroes, or NULL with `err` filled; released with alloc_free. */

@@ -6,6 +6,11 @@
  */
 #include "kernels/ref/ref_internal.h"
 
+static uint16_t ref_rounded(enum dtype dtype, float value)
+{
+    return dtype == DTYPE_F16 ? dtype_f16_from_f32(value) : dtype_bf16_from_f32(value);
+}
+
 enum muster_status ref_adamw(struct kernels *k, const struct adamw_args *a, struct muster_error *err)
 {
     (void)k;
@@ -21,7 +26,7 @@ enum muster_status ref_adamw(struct kernels *k, const struct adamw_args *a, stru
         double move = mean / (sqrt(variance) + (double)a->epsilon) + (double)a->weight_decay * param;
         a->param[i] = (float)(param - (double)a->lr * move);
         if (a->param_rounded != NULL)
-            a->param_rounded[i] = dtype_bf16_from_f32(a->param[i]);
+            a->param_rounded[i] = ref_rounded(a->rounded_dtype, a->param[i]);
     }
     return MUSTER_OK;
 }
@@ -40,7 +45,7 @@ enum muster_status ref_sgd(struct kernels *k, const struct sgd_args *a, struct m
             move = grad + mu * move;
         a->param[i] = (float)(param - (double)a->lr * move);
         if (a->param_rounded != NULL)
-            a->param_rounded[i] = dtype_bf16_from_f32(a->param[i]);
+            a->param_rounded[i] = ref_rounded(a->rounded_dtype, a->param[i]);
     }
     return MUSTER_OK;
 }
@@ -71,9 +76,8 @@ enum muster_status ref_round_to(struct kernels *k, enum dtype dtype, uint16_t *y
                                 int64_t count, struct muster_error *err)
 {
     (void)k;
-    if (dtype != DTYPE_BF16)
-        return muster_error_set(err, MUSTER_ERR_UNSUPPORTED, "ref: round_to needs bf16");
+    (void)err;
     for (int64_t i = 0; i < count; i++)
-        y[i] = dtype_bf16_from_f32(x[i]);
+        y[i] = ref_rounded(dtype, x[i]);
     return MUSTER_OK;
 }

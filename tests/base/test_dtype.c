@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * bf16 rounding at the places where it goes wrong: ties, the largest number, NaN whose payload is in the low
- * bits.
+ * Rounding to bf16 and fp16 at the places where it goes wrong: ties, the largest number, numbers too small
+ * for the format, NaN whose payload is in the low bits.
  */
 #include "base/dtype.h"
 
@@ -62,6 +62,46 @@ START_TEST(the_largest_float_becomes_infinity_and_nan_stays_nan)
 }
 END_TEST
 
+START_TEST(every_fp16_number_survives_the_way_there_and_back)
+{
+    for (uint32_t bits = 0; bits <= 0xffff; bits++) {
+        float value = dtype_f32_from_f16((uint16_t)bits);
+        uint16_t back = dtype_f16_from_f32(value);
+        int exponent = (int)(bits >> 10 & 0x1f), fraction = (int)(bits & 0x3ff);
+        double size = exponent == 0 ? ldexp(fraction, -24) : ldexp(1024 + fraction, exponent - 25);
+        if (exponent == 0x1f && fraction != 0) {
+            ck_assert(isnan(value) && isnan(dtype_f32_from_f16(back)));
+            continue;
+        }
+        ck_assert_uint_eq(back, bits);
+        if (exponent < 0x1f)
+            ck_assert((double)value == (bits >> 15 ? -size : size));
+        else
+            ck_assert(isinf(value));
+    }
+}
+END_TEST
+
+/* Half way between any two neighbours lies a tie, and a float on either side of it. */
+START_TEST(every_float_between_two_fp16_numbers_goes_to_the_nearer_one_or_the_even_one)
+{
+    for (uint32_t bits = 0; bits < 0x7bff; bits++) {
+        float low = dtype_f32_from_f16((uint16_t)bits), high = dtype_f32_from_f16((uint16_t)(bits + 1));
+        float middle = low + (high - low) / 2;
+        uint32_t even = bits % 2 == 0 ? bits : bits + 1;
+        if (dtype_f16_from_f32(middle) != even || dtype_f16_from_f32(-middle) != (even | 0x8000u) ||
+            dtype_f16_from_f32(nextafterf(middle, 0.0f)) != bits ||
+            dtype_f16_from_f32(nextafterf(middle, INFINITY)) != bits + 1)
+            ck_abort_msg("after 0x%04x", bits);
+    }
+    ck_assert_uint_eq(dtype_f16_from_f32(nextafterf(65520.0f, 0.0f)), 0x7bff);
+    ck_assert_uint_eq(dtype_f16_from_f32(65520.0f), 0x7c00);
+    ck_assert_uint_eq(dtype_f16_from_f32(-INFINITY), 0xfc00);
+    ck_assert_uint_eq(dtype_f16_from_f32(1e-30f), 0);
+    ck_assert(isnan(dtype_f32_from_f16(dtype_f16_from_f32(from_bits(0x7f800001u)))));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dtype");
@@ -70,6 +110,8 @@ int main(void)
     tcase_add_test(cases, every_bf16_number_survives_the_way_there_and_back);
     tcase_add_test(cases, ties_go_to_the_even_neighbour);
     tcase_add_test(cases, the_largest_float_becomes_infinity_and_nan_stays_nan);
+    tcase_add_test(cases, every_fp16_number_survives_the_way_there_and_back);
+    tcase_add_test(cases, every_float_between_two_fp16_numbers_goes_to_the_nearer_one_or_the_even_one);
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

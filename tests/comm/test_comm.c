@@ -3,7 +3,7 @@
  * Every collective on however many ranks mpirun started, with small integers whose result is known in closed
  * form. Each runs twice: as one message, and cut into messages of 8 bytes as data above 1 GiB would be.
  */
-#include "comm/comm.h"
+#include "tests/comm/comm_case.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 #include "comm/mpi_test.h"
 #include "tests/comm/mpi_check.h"
 
-enum { RANKS_MAX = 64, FLOATS_MAX = 4096 };
+enum { RANKS_MAX = COMM_CASE_RANKS_MAX };
 
 static const int64_t message_bytes[] = {(int64_t)1 << 30, 8};
 
@@ -26,30 +26,10 @@ static struct comm *comm_open(int variant)
     return c;
 }
 
-/* What rank r sends to rank s: its length (0 for some pairs) and its bytes. */
-static int64_t pair_bytes(int r, int s)
-{
-    return (r * 7 + s * 3) % 11 * 5;
-}
-
-static unsigned char pair_byte(int r, int s, int64_t i)
-{
-    return (unsigned char)(r * 31 + s * 17 + (int)i);
-}
-
 START_TEST(a_broadcast_gives_every_rank_the_bytes_of_the_root)
 {
     struct comm *c = comm_open(_i);
-    struct muster_error err = {0};
-    for (int root = 0; root < c->size; root++)
-        for (int bytes = 0; bytes <= 41; bytes++) {
-            unsigned char data[42];
-            for (int i = 0; i < 42; i++)
-                data[i] = c->rank == root ? (unsigned char)(i + root) : 255;
-            mpi_check_ok(comm_broadcast(c, data, bytes, root, &err), err);
-            for (int i = 0; i < 42; i++)
-                mpi_check(data[i] == (i < bytes || c->rank == root ? i + root : 255));
-        }
+    broadcast_check(c, 0);
     comm_destroy(c);
 }
 END_TEST
@@ -57,24 +37,7 @@ END_TEST
 START_TEST(an_all_gather_puts_uneven_and_empty_blocks_in_rank_order)
 {
     struct comm *c = comm_open(_i);
-    struct muster_error err = {0};
-    for (int trial = 0; trial < 5; trial++) {
-        unsigned char all[RANKS_MAX * 64];
-        int64_t counts[RANKS_MAX], total = 0;
-        for (int r = 0; r < c->size; r++)
-            counts[r] = (r * 13 + trial * 7) % 5 * 10 + (trial == 4 ? 3 : 0);
-        memset(all, 255, sizeof(all));
-        for (int r = 0; r < c->size; r++) {
-            for (int64_t i = 0; i < counts[r] && r == c->rank; i++)
-                all[total + i] = pair_byte(r, trial, i);
-            total += counts[r];
-        }
-        mpi_check_ok(comm_all_gather(c, all, counts, &err), err);
-        for (int64_t r = 0, at = 0; r < c->size; r++)
-            for (int64_t i = 0; i < counts[r]; i++)
-                mpi_check(all[at++] == pair_byte((int)r, trial, i));
-        mpi_check(all[total] == 255);
-    }
+    all_gather_check(c, 0);
     comm_destroy(c);
 }
 END_TEST
@@ -82,29 +45,7 @@ END_TEST
 START_TEST(an_exchange_delivers_each_pair_its_own_block)
 {
     struct comm *c = comm_open(_i);
-    struct muster_error err = {0};
-    static unsigned char out[RANKS_MAX][64], in[RANKS_MAX][64];
-    const void *send[RANKS_MAX];
-    void *receive[RANKS_MAX];
-    int64_t send_bytes[RANKS_MAX], receive_bytes[RANKS_MAX], sent = 0;
-    memset(in, 255, sizeof(in));
-    for (int r = 0; r < c->size; r++) {
-        send_bytes[r] = pair_bytes(c->rank, r);
-        receive_bytes[r] = pair_bytes(r, c->rank);
-        for (int64_t i = 0; i < send_bytes[r]; i++)
-            out[r][i] = pair_byte(c->rank, r, i);
-        send[r] = send_bytes[r] > 0 ? out[r] : NULL;
-        receive[r] = in[r];
-        sent += r == c->rank ? 0 : send_bytes[r];
-    }
-    int64_t calls = alloc_call_count();
-    for (int again = 0; again < 3; again++)
-        mpi_check_ok(comm_exchange(c, send, send_bytes, receive, receive_bytes, &err), err);
-    mpi_check(alloc_call_count() == calls);
-    mpi_check(c->sequence == 3 && c->bytes_sent == 3 * sent);
-    for (int r = 0; r < c->size; r++)
-        for (int64_t i = 0; i < 64; i++)
-            mpi_check(in[r][i] == (r != c->rank && i < receive_bytes[r] ? pair_byte(r, c->rank, i) : 255));
+    exchange_check(c, 0);
     comm_destroy(c);
 }
 END_TEST
@@ -112,22 +53,7 @@ END_TEST
 START_TEST(a_reduce_scatter_sums_each_ranks_block_also_in_place)
 {
     struct comm *c = comm_open(_i);
-    struct muster_error err = {0};
-    for (int trial = 0; trial < 4; trial++) {
-        static float data[FLOATS_MAX], apart[64];
-        int64_t counts[RANKS_MAX], total = 0, my_begin = 0;
-        for (int r = 0; r < c->size; r++) {
-            counts[r] = (r * 5 + trial * 3) % 7;
-            my_begin = r == c->rank ? total : my_begin;
-            total += counts[r];
-        }
-        for (int64_t i = 0; i < total; i++)
-            data[i] = (float)(i * 10 + c->rank);
-        float *mine = trial % 2 ? data + my_begin : apart;
-        mpi_check_ok(comm_reduce_scatter_f32(c, data, counts, mine, &err), err);
-        for (int64_t i = 0; i < counts[c->rank]; i++)
-            mpi_check(mine[i] == (float)((my_begin + i) * 10 * c->size + c->size * (c->size - 1) / 2));
-    }
+    reduce_scatter_check(c, 0);
     comm_destroy(c);
 }
 END_TEST
@@ -135,16 +61,7 @@ END_TEST
 START_TEST(an_all_reduce_sums_on_every_rank)
 {
     struct comm *c = comm_open(_i);
-    struct muster_error err = {0};
-    for (int count = 0; count <= 23; count++) {
-        float data[24];
-        for (int i = 0; i < 24; i++)
-            data[i] = (float)(i * 100 + c->rank);
-        mpi_check_ok(comm_all_reduce_f32(c, data, count, &err), err);
-        for (int i = 0; i < count; i++)
-            mpi_check(data[i] == (float)(i * 100 * c->size + c->size * (c->size - 1) / 2));
-        mpi_check(data[23] == (float)(2300 + c->rank));
-    }
+    all_reduce_check(c, 0);
     comm_destroy(c);
 }
 END_TEST
@@ -169,6 +86,7 @@ START_TEST(ranks_of_one_host_know_their_places)
 {
     struct comm *c = comm_open(0);
     mpi_check(strcmp(c->ops->name, "mpi") == 0);
+    mpi_check(strcmp(comm_transport(c), "shared memory") == 0);
     mpi_check(c->node == 0 && c->node_count == 1);
     mpi_check(c->local_rank == c->rank && c->local_size == c->size);
     comm_destroy(c);

@@ -29,6 +29,9 @@ START_TEST(a_job_of_one_rank_passes_through_every_collective)
     ck_assert_int_eq(comm_reduce_scatter_f32(c, data, (int64_t[]){4}, mine, &err), MUSTER_OK);
     ck_assert_mem_eq(mine, ((float[]){1, 2, 3, 4}), sizeof(mine));
     ck_assert(c->sequence == 6 && c->bytes_sent == 0);
+    ck_assert_int_eq(comm_begin_after(c, NULL, &err), MUSTER_OK);
+    ck_assert_int_eq(comm_end_before(c, NULL, &err), MUSTER_OK);
+    ck_assert_str_eq(comm_transport(c), "none");
     comm_abort(c, 3); /* nobody else to end: returns */
     comm_destroy(c);
     comm_destroy(NULL);
@@ -95,6 +98,29 @@ START_TEST(hosts_are_numbered_in_the_order_of_their_first_ranks)
 }
 END_TEST
 
+static const struct {
+    int node_count;
+    const char *pairs[5];
+    const char *text;
+} transports[] = {
+    {1, {NULL}, "shared memory"},
+    {3, {NULL}, "MPI"},
+    {1, {"OMPI_MCA_btl", "self,vader", "OMPI_MCA_pml", "ob1", NULL}, "shared memory"},
+    {1, {"OMPI_MCA_btl", "self,tcp", NULL}, "MPI (btl self,tcp)"},
+    {2, {"OMPI_MCA_btl", "self,vader,tcp", NULL}, "MPI (btl self,vader,tcp)"},
+    {1, {"OMPI_MCA_btl", "^openib", NULL}, "shared memory"},
+    {2, {"OMPI_MCA_btl", "^openib", "OMPI_MCA_pml", "ucx", NULL}, "MPI (pml ucx)"},
+};
+
+START_TEST(the_way_mpi_talks_is_told_as_far_as_it_is_known)
+{
+    char text[64];
+    environment = transports[_i].pairs;
+    mpi_launch_transport(transports[_i].node_count, lookup, text, sizeof(text));
+    ck_assert_str_eq(text, transports[_i].text);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("comm_local");
@@ -102,6 +128,8 @@ int main(void)
     tcase_add_test(tc, a_job_of_one_rank_passes_through_every_collective);
     tcase_add_loop_test(tc, the_launchers_word_is_read_from_its_own_variables_only, 0,
                         (int)(sizeof(launches) / sizeof(launches[0])));
+    tcase_add_loop_test(tc, the_way_mpi_talks_is_told_as_far_as_it_is_known, 0,
+                        (int)(sizeof(transports) / sizeof(transports[0])));
     tcase_add_test(tc, hosts_are_numbered_in_the_order_of_their_first_ranks);
     suite_add_tcase(suite, tc);
     SRunner *sr = srunner_create(suite);

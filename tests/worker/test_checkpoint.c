@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "comm/host.h"
 #include "tests/comm/mpi_check.h"
 #include "tests/coordinator/ckpt_fixture.h"
 
@@ -485,7 +486,9 @@ static enum muster_status mortal_all_reduce(struct comm *c, float *data, int64_t
 static const struct comm_ops mortal_ops = {.name = "mortal",
                                            .broadcast = mortal_broadcast,
                                            .all_gather = mortal_all_gather,
-                                           .all_reduce_f32 = mortal_all_reduce};
+                                           .all_reduce_f32 = mortal_all_reduce,
+                                           .begin_after = comm_host_order,
+                                           .end_before = comm_host_order};
 
 /* True when the child lived to the end of its save. */
 static bool save_in_child(struct ckpt_fixture *what, int calls)

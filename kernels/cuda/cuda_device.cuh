@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What our own kernels share: element types, 16-byte groups, sums over a block, and the few macros through
+ * which the same sources also compile as plain C++ for the emulation in tests/cuda. Elements are loaded in
+ * groups of 16 bytes where the addresses allow it and one by one elsewhere; which thread gets which element
+ * does not depend on that, so neither do the bits. Sources are compiled without contraction of a * b + c
+ * (--fmad=false): where one rounding is wanted, fmaf says so.
+ */
+#ifndef MUSTER_KERNELS_CUDA_DEVICE_CUH
+#define MUSTER_KERNELS_CUDA_DEVICE_CUH
+
+#include "kernels/cuda/cuda_internal.h"
+
+#include <math.h>
+
+#ifdef MUSTER_CUDA_EMULATION
+#include <cuda_emulation.h>
+#else
+/* kernel(args…) on the stream; a kernel with several template arguments goes in parentheses. */
+#define CUDA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                          \
+    (kernel)<<<(grid), (block), (shared_bytes), (stream)>>>(__VA_ARGS__)
+#define CUDA_SHARED(type, name, count) __shared__ __align__(16) type name[count]
+#define CUDA_SHARED_DYNAMIC(type, name)                                                                      \
+    extern __shared__ __align__(16) unsigned char cuda_shared_bytes[];                                       \
+    type *name = reinterpret_cast<type *>(cuda_shared_bytes)
+#endif
+
+/* Calls `statement` with T as the element type of `dtype`. */
+#define CUDA_FOR_DTYPE(dtype, T, statement)                                                                  \
+    do {                                                                                                     \
+        if ((dtype) == DTYPE_BF16) {                                                                         \
+            typedef struct cuda_bf16 T;                                                                      \
+            statement;                                                                                       \
+        } else if ((dtype) == DTYPE_F16) {                                                                   \
+            typedef struct cuda_f16 T;                                                                       \
+            statement;                                                                                       \
+        } else {                                                                                             \
+            typedef float T;                                                                                 \
+            statement;                                                                                       \
+        }                                                                                                    \
+    } while (0)
+
+/* The 16-bit types are their bits: loading and storing them needs no hardware that older devices lack. */
+struct cuda_bf16 {
+    uint16_t bits;
+};
+struct cuda_f16 {
+    uint16_t bits;
+};
+
+enum { CUDA_WARP = 32, CUDA_BLOCK = 256, CUDA_WARPS_MAX = 32 };
+
+/* Elements of T in a group of 16 bytes. */
+template <typename T> struct cuda_group {
+    static const int COUNT = 16 / (int)sizeof(T);
+};
+
+static __device__ __forceinline__ float cuda_to_float(float value)
+{
+    return value;
+}
+
+static __device__ __forceinline__ float cuda_to_float(struct cuda_bf16 value)
+{
+    return dtype_f32_from_bf16(value.bits);
+}
+
+static __device__ __forceinline__ float cuda_to_float(struct cuda_f16 value)
+{
+#ifdef __CUDA_ARCH__
+    float result;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
+    return result;
+#else
+    return dtype_f32_from_f16(value.bits);
+#endif
+}
+
+static __device__ __forceinline__ void cuda_from_float(float *to, float value)
+{
+    *to = value;
+}
+
+static __device__ __forceinline__ void cuda_from_float(struct cuda_bf16 *to, float value)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(0.0f), "f"(value));
+    to->bits = (uint16_t)pair;
+#else
+    to->bits = dtype_bf16_from_f32(value);
+#endif
+}
+
+static __device__ __forceinline__ void cuda_from_float(struct cuda_f16 *to, float value)
+{
+#ifdef __CUDA_ARCH__
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to->bits) : "f"(value));
+#else
+    to->bits = dtype_f16_from_f32(value);
+#endif
+}
+
+/* What storing as T and loading again gives. */
+template <typename T> static __device__ __forceinline__ float cuda_rounded(float value)
+{
+    T stored;
+    cuda_from_float(&stored, value);
+    return cuda_to_float(stored);
+}
+
+/* Element i of a stored array. */
+template <typename T> static __device__ __forceinline__ float cuda_at(const void *array, int64_t i)
+{
+    return cuda_to_float(static_cast<const T *>(array)[i]);
+}
+
+/* A register image of N elements that moves to and from memory in pieces of 16 (or 8) bytes. */
+template <typename T, int N> union cuda_pack {
+    T element[N];
+    uint2 half[N * sizeof(T) / 8];
+    uint4 whole[(N * sizeof(T) + 15) / 16];
+};
+
+/* values[i] = from[i] for i < there, 0 beyond; `aligned` says that 16-byte (of fewer bytes: 8-byte) pieces
+ * may be used. `there` may be negative. */
+template <typename T, int N>
+static __device__ __forceinline__ void cuda_group_load(const T *from, int64_t there, bool aligned,
+                                                       float (&values)[N])
+{
+    if (aligned && there >= N) {
+        union cuda_pack<T, N> pack;
+        if (N * sizeof(T) % 16 == 0) {
+            for (int i = 0; i < (int)(N * sizeof(T) / 16); i++)
+                pack.whole[i] = reinterpret_cast<const uint4 *>(from)[i];
+        } else {
+            for (int i = 0; i < (int)(N * sizeof(T) / 8); i++)
+                pack.half[i] = reinterpret_cast<const uint2 *>(from)[i];
+        }
+        for (int i = 0; i < N; i++)
+            values[i] = cuda_to_float(pack.element[i]);
+        return;
+    }
+    for (int i = 0; i < N; i++)
+        values[i] = i < there ? cuda_to_float(from[i]) : 0.0f;
+}
+
+template <typename T, int N>
+static __device__ __forceinline__ void cuda_group_store(T *to, int64_t there, bool aligned,
+                                                        const float (&values)[N])
+{
+    if (aligned && there >= N) {
+        union cuda_pack<T, N> pack;
+        for (int i = 0; i < N; i++)
+            cuda_from_float(&pack.element[i], values[i]);
+        if (N * sizeof(T) % 16 == 0) {
+            for (int i = 0; i < (int)(N * sizeof(T) / 16); i++)
+                reinterpret_cast<uint4 *>(to)[i] = pack.whole[i];
+        } else {
+            for (int i = 0; i < (int)(N * sizeof(T) / 8); i++)
+                reinterpret_cast<uint2 *>(to)[i] = pack.half[i];
+        }
+        return;
+    }
+    for (int i = 0; i < N; i++)
+        if (i < there)
+            cuda_from_float(&to[i], values[i]);
+}
+
+/* The thread's place in a grid of one dimension. */
+static __device__ __forceinline__ int64_t cuda_thread_index()
+{
+    return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+}
+
+/* value / divisor, by the short way where both fit. */
+static __device__ __forceinline__ int64_t cuda_quotient(int64_t value, int64_t divisor)
+{
+    if (((uint64_t)value | (uint64_t)divisor) >> 32 == 0)
+        return (int64_t)((uint32_t)value / (uint32_t)divisor);
+    return value / divisor;
+}
+
+/* The sum over the warp, added in the same order in every lane. */
+template <typename T> static __device__ __forceinline__ T cuda_warp_sum(T value)
+{
+    for (int distance = CUDA_WARP / 2; distance > 0; distance /= 2)
+        value += __shfl_xor_sync(0xffffffffu, value, distance);
+    return value;
+}
+
+/* The sum over the block (of whole warps, one dimension), the same in every thread: warps are added in order.
+ * `shared` has room for CUDA_WARPS_MAX values and may be used again at once. */
+template <typename T> static __device__ __forceinline__ T cuda_block_sum(T value, T *shared)
+{
+    const int warps = (int)blockDim.x / CUDA_WARP;
+    value = cuda_warp_sum(value);
+    __syncthreads();
+    if (threadIdx.x % CUDA_WARP == 0)
+        shared[threadIdx.x / CUDA_WARP] = value;
+    __syncthreads();
+    T sum = shared[0];
+    for (int warp = 1; warp < warps; warp++)
+        sum += shared[warp];
+    return sum;
+}
+
+/* Host side. */
+
+static inline int64_t cuda_divide_up(int64_t value, int64_t divisor)
+{
+    return (value + divisor - 1) / divisor;
+}
+
+static inline int64_t cuda_clamp(int64_t value, int64_t least, int64_t most)
+{
+    return value < least ? least : value > most ? most : value;
+}
+
+/* Blocks of `per_block` that cover `count`. */
+static inline unsigned cuda_blocks(int64_t count, int64_t per_block)
+{
+    return (unsigned)cuda_divide_up(count, per_block);
+}
+
+/* Threads of a block that works on one row of `groups`: whole warps, at most `most`. */
+static inline unsigned cuda_row_threads(int64_t groups, int64_t most)
+{
+    int64_t threads = cuda_divide_up(groups, CUDA_WARP) * CUDA_WARP;
+    return (unsigned)(threads < most ? threads : most);
+}
+
+/* NULL counts as aligned. */
+static inline bool cuda_aligned(const void *pointer)
+{
+    return (uintptr_t)pointer % 16 == 0;
+}
+
+static inline enum muster_status cuda_launched(const char *operation, struct muster_error *err)
+{
+    return cuda_check(cudaGetLastError(), operation, err);
+}
+
+static inline enum muster_status cuda_scratch_check(const struct kernels *k, int64_t bytes,
+                                                    const char *operation, struct muster_error *err)
+{
+    if (k->scratch_bytes >= bytes)
+        return MUSTER_OK;
+    return muster_error_set(err, MUSTER_ERR_INTERNAL, "cuda: %s needs %lld bytes of scratch, there are %lld",
+                            operation, (long long)bytes, (long long)k->scratch_bytes);
+}
+
+/* out[c] += the sum over chunks of partials[chunk · stride + c], in an order that depends on `chunks` alone
+ * (cuda_columns.cu). */
+void cuda_partials_add(cudaStream_t stream, const float *partials, int64_t chunks, int64_t columns,
+                       int64_t stride, float *out);
+
+/* The tanh form of GELU (Hendrycks & Gimpel, "Gaussian Error Linear Units", 2016, section 2), as x ·
+ * sigmoid(2u): 1 + tanh(u) would cancel where x is negative. */
+struct cuda_gelu {
+    float sigmoid, slope; /* slope = sigmoid · (1 - sigmoid) */
+};
+
+static __device__ __forceinline__ struct cuda_gelu cuda_gelu_of(float x)
+{
+    const float u = 2.0f * 0.79788456f * fmaf(0.044715f * x * x, x, x);
+    const float e = expf(-fabsf(u)), p = 1.0f / (1.0f + e);
+    struct cuda_gelu gelu;
+    gelu.sigmoid = u >= 0.0f ? p : e * p;
+    gelu.slope = e * p * p;
+    return gelu;
+}
+
+static __device__ __forceinline__ float cuda_activation_value(enum activation activation, float x)
+{
+    if (activation == ACTIVATION_RELU)
+        return x > 0.0f ? x : 0.0f;
+    if (activation == ACTIVATION_GELU_TANH)
+        return x * cuda_gelu_of(x).sigmoid;
+    return x;
+}
+
+static __device__ __forceinline__ float cuda_activation_slope(enum activation activation, float x)
+{
+    if (activation == ACTIVATION_RELU)
+        return x > 0.0f ? 1.0f : 0.0f;
+    if (activation == ACTIVATION_GELU_TANH) {
+        const struct cuda_gelu gelu = cuda_gelu_of(x);
+        const float inner = 2.0f * 0.79788456f * fmaf(3.0f * 0.044715f * x, x, 1.0f);
+        return fmaf(x * gelu.slope, inner, gelu.sigmoid);
+    }
+    return 1.0f;
+}
+
+#endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * From a graph to something that runs: the library's heuristics name engines, and the first whose plan can be
+ * made is kept. Building one takes about half a second, so plans are kept for the life of the back end. All
+ * descriptors of a plan live as long as it.
+ */
+#include "kernels/cuda/cuda_sdpa.h"
+
+#include <inttypes.h>
+
+#include "base/alloc.h"
+
+enum { SDPA_ENGINES_MAX = 8 };
+
+struct cuda_sdpa_plan {
+    struct cuda_sdpa_graph graph;
+    cudnnBackendDescriptor_t execution;
+    int64_t workspace_bytes;
+};
+
+cudnnBackendDescriptor_t cuda_sdpa_make(struct cuda_sdpa_graph *g, cudnnBackendDescriptorType_t type)
+{
+    cudnnBackendDescriptor_t made = NULL;
+    if (g->result == CUDNN_STATUS_SUCCESS && g->made_count == SDPA_DESCRIPTORS_MAX)
+        g->result = CUDNN_STATUS_INTERNAL_ERROR;
+    if (g->result == CUDNN_STATUS_SUCCESS)
+        g->result = cudnnBackendCreateDescriptor(type, &made);
+    if (g->result != CUDNN_STATUS_SUCCESS)
+        return NULL;
+    g->made[g->made_count++] = made;
+    return made;
+}
+
+void cuda_sdpa_set(struct cuda_sdpa_graph *g, cudnnBackendDescriptor_t descriptor,
+                   cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count,
+                   const void *values)
+{
+    if (g->result == CUDNN_STATUS_SUCCESS)
+        g->result = cudnnBackendSetAttribute(descriptor, name, type, count, values);
+}
+
+void cuda_sdpa_finalise(struct cuda_sdpa_graph *g, cudnnBackendDescriptor_t descriptor)
+{
+    if (g->result == CUDNN_STATUS_SUCCESS)
+        g->result = cudnnBackendFinalize(descriptor);
+}
+
+static cudnnBackendDescriptor_t plan_graph(struct cuda_sdpa_graph *g, cudnnHandle_t handle)
+{
+    cuda_sdpa_graph_fill(g);
+    cudnnBackendDescriptor_t graph = cuda_sdpa_make(g, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
+    cuda_sdpa_set(g, graph, CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR, g->operation_count,
+                  g->operation);
+    if (handle != NULL)
+        cuda_sdpa_set(g, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &handle);
+    cuda_sdpa_finalise(g, graph);
+    return graph;
+}
+
+/* Engine configurations of one kind of heuristics into `engines`; their number. */
+static int64_t plan_engines(struct cuda_sdpa_graph *g, cudnnBackendDescriptor_t graph,
+                            cudnnBackendDescriptor_t device, cudnnBackendHeurMode_t mode,
+                            cudnnBackendDescriptor_t engines[SDPA_ENGINES_MAX])
+{
+    int64_t count = 0;
+    cudnnBackendDescriptor_t heuristics = cuda_sdpa_make(g, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    cuda_sdpa_set(g, heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                  &graph);
+    cuda_sdpa_set(g, heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
+    if (device != NULL)
+        cuda_sdpa_set(g, heuristics, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                      &device);
+    cuda_sdpa_finalise(g, heuristics);
+    for (int i = 0; i < SDPA_ENGINES_MAX; i++)
+        engines[i] = cuda_sdpa_make(g, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
+    if (g->result == CUDNN_STATUS_SUCCESS)
+        g->result =
+            cudnnBackendGetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                     SDPA_ENGINES_MAX, &count, engines);
+    return count;
+}
+
+/* Does the engine of a configuration promise the same bits every time? */
+static bool plan_engine_repeats(struct cuda_sdpa_graph *g, cudnnBackendDescriptor_t configuration)
+{
+    cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
+    int64_t count = 0;
+    cudnnBackendDescriptor_t engine = cuda_sdpa_make(g, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+    if (g->result == CUDNN_STATUS_SUCCESS)
+        g->result = cudnnBackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE,
+                                             CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &engine);
+    if (g->result == CUDNN_STATUS_SUCCESS)
+        g->result =
+            cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                                     CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &count, notes);
+    for (int64_t i = 0; g->result == CUDNN_STATUS_SUCCESS && i < count; i++)
+        if (notes[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
+            return false;
+    return g->result == CUDNN_STATUS_SUCCESS;
+}
+
+/* Makes the plan of one engine, where that can and may be used. */
+static void plan_finish(struct cuda_sdpa_plan *plan, cudnnBackendDescriptor_t engine)
+{
+    struct cuda_sdpa_graph *g = &plan->graph;
+    int64_t count = 0;
+    if (!plan_engine_repeats(g, engine))
+        return;
+    cudnnBackendDescriptor_t execution = cuda_sdpa_make(g, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    cuda_sdpa_set(g, execution, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                  &engine);
+    cuda_sdpa_finalise(g, execution);
+    if (g->result == CUDNN_STATUS_SUCCESS)
+        g->result = cudnnBackendGetAttribute(execution, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                                             CUDNN_TYPE_INT64, 1, &count, &plan->workspace_bytes);
+    if (g->result == CUDNN_STATUS_SUCCESS)
+        plan->execution = execution;
+}
+
+static void plan_choose(struct cuda_sdpa_plan *plan, cudnnBackendDescriptor_t graph,
+                        cudnnBackendDescriptor_t device)
+{
+    static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
+    struct cuda_sdpa_graph *g = &plan->graph;
+    const cudnnStatus_t before = g->result;
+    cudnnStatus_t failure = before == CUDNN_STATUS_SUCCESS ? CUDNN_STATUS_NOT_SUPPORTED : before;
+    for (size_t m = 0; m < sizeof modes / sizeof *modes && plan->execution == NULL; m++) {
+        cudnnBackendDescriptor_t engines[SDPA_ENGINES_MAX];
+        g->result = before;
+        int64_t count = plan_engines(g, graph, device, modes[m], engines);
+        failure = g->result != CUDNN_STATUS_SUCCESS ? g->result : failure;
+        for (int64_t i = 0; i < count && plan->execution == NULL; i++) {
+            g->result = before;
+            plan_finish(plan, engines[i]);
+            failure = g->result != CUDNN_STATUS_SUCCESS ? g->result : failure;
+        }
+    }
+    g->result = failure;
+}
+
+enum muster_status cuda_sdpa_plan_create(cudnnHandle_t handle, cudnnBackendDescriptor_t device,
+                                         const struct cuda_sdpa_shape *shape, struct cuda_sdpa_plan **out,
+                                         struct muster_error *err)
+{
+    *out = NULL;
+    struct cuda_sdpa_plan *plan = alloc_zeroed(1, sizeof *plan);
+    if (plan == NULL)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "cuda: no memory for a plan of attention");
+    plan->graph.shape = shape;
+    plan->graph.next_name = 1000;
+    cudnnBackendDescriptor_t graph = plan_graph(&plan->graph, handle);
+    plan_choose(plan, graph, device);
+    plan->graph.shape = NULL; /* the caller's */
+    if (plan->execution != NULL) {
+        *out = plan;
+        return MUSTER_OK;
+    }
+    muster_error_set(err, MUSTER_ERR_UNSUPPORTED,
+                     "cuda: cuDNN has no %s attention for %" PRId64 " heads (%" PRId64
+                     " kv) of width %" PRId64 " over %" PRId64 " positions: %s",
+                     shape->backward ? "backward" : "forward", shape->heads, shape->kv_heads,
+                     shape->head_width, shape->sequence, cudnnGetErrorString(plan->graph.result));
+    cuda_sdpa_plan_destroy(plan);
+    return MUSTER_ERR_UNSUPPORTED;
+}
+
+void cuda_sdpa_plan_destroy(struct cuda_sdpa_plan *plan)
+{
+    if (plan == NULL)
+        return;
+    for (int i = plan->graph.made_count - 1; i >= 0; i--)
+        (void)cudnnBackendDestroyDescriptor(plan->graph.made[i]);
+    alloc_free(plan);
+}
+
+int64_t cuda_sdpa_plan_workspace_bytes(const struct cuda_sdpa_plan *plan)
+{
+    return plan->workspace_bytes;
+}
+
+static cudnnStatus_t plan_pack(const struct cuda_sdpa_pack *pack, cudnnBackendDescriptor_t variant)
+{
+    cudnnStatus_t result = cudnnBackendSetAttribute(variant, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS,
+                                                    CUDNN_TYPE_INT64, pack->count, pack->name);
+    if (result == CUDNN_STATUS_SUCCESS)
+        result = cudnnBackendSetAttribute(variant, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR,
+                                          pack->count, pack->pointer);
+    if (result == CUDNN_STATUS_SUCCESS)
+        result = cudnnBackendSetAttribute(variant, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1,
+                                          &pack->workspace);
+    return result == CUDNN_STATUS_SUCCESS ? cudnnBackendFinalize(variant) : result;
+}
+
+cudnnStatus_t cuda_sdpa_plan_run(const struct cuda_sdpa_plan *plan, cudnnHandle_t handle,
+                                 const struct cuda_sdpa_pack *pack)
+{
+    cudnnBackendDescriptor_t variant = NULL;
+    cudnnStatus_t result = cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &variant);
+    if (result != CUDNN_STATUS_SUCCESS)
+        return result;
+    result = plan_pack(pack, variant);
+    if (result == CUDNN_STATUS_SUCCESS)
+        result = cudnnBackendExecute(handle, plan->execution, variant);
+    (void)cudnnBackendDestroyDescriptor(variant);
+    return result;
+}

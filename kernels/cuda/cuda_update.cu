@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Operations on the flat parameter space: the optimizers, sums and casts. State is rounded to fp32 where it
+ * is stored and the parameter moves by the stored state; an element becomes the same wherever a range starts.
+ */
+#include "kernels/cuda/cuda_device.cuh"
+
+enum { UPDATE_GROUP = 4, SQUARES_BLOCKS_MAX = 1024, SQUARES_PER_THREAD = 16 };
+
+static __device__ __forceinline__ void update_store_rounded(uint16_t *rounded, enum dtype dtype, int64_t at,
+                                                            int64_t there, bool aligned,
+                                                            const float (&values)[UPDATE_GROUP])
+{
+    if (rounded == nullptr)
+        return;
+    if (dtype == DTYPE_F16)
+        cuda_group_store(reinterpret_cast<struct cuda_f16 *>(rounded) + at, there, aligned, values);
+    else
+        cuda_group_store(reinterpret_cast<struct cuda_bf16 *>(rounded) + at, there, aligned, values);
+}
+
+static __global__ void adamw_kernel(struct adamw_args a, float rise1, float rise2, bool aligned)
+{
+    const int64_t at = cuda_thread_index() * UPDATE_GROUP, there = a.count - at;
+    if (there <= 0)
+        return;
+    float grad[UPDATE_GROUP], m[UPDATE_GROUP], v[UPDATE_GROUP], param[UPDATE_GROUP];
+    cuda_group_load(a.grad + at, there, aligned, grad);
+    cuda_group_load(a.m + at, there, aligned, m);
+    cuda_group_load(a.v + at, there, aligned, v);
+    cuda_group_load(a.param + at, there, aligned, param);
+    for (int i = 0; i < UPDATE_GROUP; i++) {
+        const float g = grad[i] * a.grad_scale;
+        m[i] = a.beta1 * m[i] + rise1 * g;
+        v[i] = a.beta2 * v[i] + rise2 * (g * g);
+        const float mean = m[i] / a.bias_correction1, variance = v[i] / a.bias_correction2;
+        const float move = mean / (sqrtf(variance) + a.epsilon) + a.weight_decay * param[i];
+        param[i] = param[i] - a.lr * move;
+    }
+    cuda_group_store(a.m + at, there, aligned, m);
+    cuda_group_store(a.v + at, there, aligned, v);
+    cuda_group_store(a.param + at, there, aligned, param);
+    update_store_rounded(a.param_rounded, a.rounded_dtype, at, there, aligned, param);
+}
+
+CUDA_OPERATION(adamw, adamw_args)
+{
+    if (a->count == 0)
+        return MUSTER_OK;
+    const bool aligned = cuda_aligned(a->param) && cuda_aligned(a->grad) && cuda_aligned(a->m) &&
+                         cuda_aligned(a->v) && cuda_aligned(a->param_rounded);
+    const float rise1 = (float)(1.0 - (double)a->beta1), rise2 = (float)(1.0 - (double)a->beta2);
+    CUDA_LAUNCH(adamw_kernel, cuda_blocks(a->count, UPDATE_GROUP * CUDA_BLOCK), CUDA_BLOCK, 0,
+                cuda_kernels_from(k)->stream, *a, rise1, rise2, aligned);
+    return cuda_launched("adamw", err);
+}
+
+static __global__ void sgd_kernel(struct sgd_args a, bool aligned)
+{
+    const int64_t at = cuda_thread_index() * UPDATE_GROUP, there = a.count - at;
+    if (there <= 0)
+        return;
+    float grad[UPDATE_GROUP], momentum[UPDATE_GROUP], param[UPDATE_GROUP];
+    cuda_group_load(a.grad + at, there, aligned, grad);
+    cuda_group_load(a.momentum + at, there, aligned, momentum);
+    cuda_group_load(a.param + at, there, aligned, param);
+    for (int i = 0; i < UPDATE_GROUP; i++) {
+        const float g = grad[i] * a.grad_scale + a.weight_decay * param[i];
+        momentum[i] = a.mu * momentum[i] + g;
+        param[i] = param[i] - a.lr * (a.nesterov ? g + a.mu * momentum[i] : momentum[i]);
+    }
+    cuda_group_store(a.momentum + at, there, aligned, momentum);
+    cuda_group_store(a.param + at, there, aligned, param);
+    update_store_rounded(a.param_rounded, a.rounded_dtype, at, there, aligned, param);
+}
+
+CUDA_OPERATION(sgd, sgd_args)
+{
+    if (a->count == 0)
+        return MUSTER_OK;
+    const bool aligned = cuda_aligned(a->param) && cuda_aligned(a->grad) && cuda_aligned(a->momentum) &&
+                         cuda_aligned(a->param_rounded);
+    CUDA_LAUNCH(sgd_kernel, cuda_blocks(a->count, UPDATE_GROUP * CUDA_BLOCK), CUDA_BLOCK, 0,
+                cuda_kernels_from(k)->stream, *a, aligned);
+    return cuda_launched("sgd", err);
+}
+
+/* One double per block: groups of four elements are dealt to the threads of all blocks in turn. */
+static __global__ void squares_kernel(const float *x, int64_t count, bool aligned, double *partials)
+{
+    CUDA_SHARED(double, sums, CUDA_WARPS_MAX);
+    const int64_t stride = (int64_t)gridDim.x * blockDim.x * UPDATE_GROUP;
+    double sum = 0.0;
+    for (int64_t at = cuda_thread_index() * UPDATE_GROUP; at < count; at += stride) {
+        float values[UPDATE_GROUP];
+        cuda_group_load(x + at, count - at, aligned, values);
+        for (int i = 0; i < UPDATE_GROUP; i++)
+            sum += (double)values[i] * (double)values[i];
+    }
+    sum = cuda_block_sum(sum, sums);
+    if (threadIdx.x == 0)
+        partials[blockIdx.x] = sum;
+}
+
+static __global__ void squares_total_kernel(const double *partials, int blocks, double *total)
+{
+    CUDA_SHARED(double, sums, CUDA_WARPS_MAX);
+    double sum = 0.0;
+    for (int b = (int)threadIdx.x; b < blocks; b += (int)blockDim.x)
+        sum += partials[b];
+    sum = cuda_block_sum(sum, sums);
+    if (threadIdx.x == 0)
+        *total = sum;
+}
+
+/* The number of blocks is a function of `count` alone, and so is the order of the sum. */
+enum muster_status cuda_sum_squares(struct kernels *k, const float *x, int64_t count, double *sum,
+                                    struct muster_error *err)
+{
+    enum muster_status status = cuda_scratch_check(k, SQUARES_BLOCKS_MAX * 8, "sum_squares", err);
+    if (status != MUSTER_OK)
+        return status;
+    cudaStream_t stream = cuda_kernels_from(k)->stream;
+    double *partials = static_cast<double *>(k->scratch);
+    const int64_t blocks =
+        cuda_clamp(cuda_divide_up(count, SQUARES_PER_THREAD * CUDA_BLOCK), 1, SQUARES_BLOCKS_MAX);
+    CUDA_LAUNCH(squares_kernel, (unsigned)blocks, CUDA_BLOCK, 0, stream, x, count, cuda_aligned(x), partials);
+    CUDA_LAUNCH(squares_total_kernel, 1, CUDA_BLOCK, 0, stream, partials, (int)blocks, sum);
+    return cuda_launched("sum_squares", err);
+}
+
+static __global__ void add_kernel(float *out, const float *a, const float *b, int64_t count, bool aligned)
+{
+    const int64_t at = cuda_thread_index() * UPDATE_GROUP, there = count - at;
+    if (there <= 0)
+        return;
+    float x[UPDATE_GROUP], y[UPDATE_GROUP];
+    cuda_group_load(a + at, there, aligned, x);
+    cuda_group_load(b + at, there, aligned, y);
+    for (int i = 0; i < UPDATE_GROUP; i++)
+        x[i] += y[i];
+    cuda_group_store(out + at, there, aligned, x);
+}
+
+enum muster_status cuda_add_on_stream(cudaStream_t stream, float *out, const float *a, const float *b,
+                                      int64_t count, struct muster_error *err)
+{
+    if (count == 0)
+        return MUSTER_OK;
+    const bool aligned = cuda_aligned(out) && cuda_aligned(a) && cuda_aligned(b);
+    CUDA_LAUNCH(add_kernel, cuda_blocks(count, UPDATE_GROUP * CUDA_BLOCK), CUDA_BLOCK, 0, stream, out, a, b,
+                count, aligned);
+    return cuda_launched("add", err);
+}
+
+enum muster_status cuda_add(struct kernels *k, float *y, const float *x, int64_t count,
+                            struct muster_error *err)
+{
+    return cuda_add_on_stream(cuda_kernels_from(k)->stream, y, y, x, count, err);
+}
+
+static __global__ void round_kernel(enum dtype dtype, uint16_t *y, const float *x, int64_t count,
+                                    bool aligned)
+{
+    const int64_t at = cuda_thread_index() * UPDATE_GROUP, there = count - at;
+    if (there <= 0)
+        return;
+    float values[UPDATE_GROUP];
+    cuda_group_load(x + at, there, aligned, values);
+    update_store_rounded(y, dtype, at, there, aligned, values);
+}
+
+enum muster_status cuda_round_to(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,
+                                 int64_t count, struct muster_error *err)
+{
+    if (count == 0)
+        return MUSTER_OK;
+    CUDA_LAUNCH(round_kernel, cuda_blocks(count, UPDATE_GROUP * CUDA_BLOCK), CUDA_BLOCK, 0,
+                cuda_kernels_from(k)->stream, dtype, y, x, count, cuda_aligned(x) && cuda_aligned(y));
+    return cuda_launched("round_to", err);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A stand-in for the CUDA runtime on host memory, for tests on machines without a GPU. It exports the real
+ * names of the functions that muster calls; this header has what exists only here. Streams run their work at
+ * once; while one is being captured its work is kept instead and run by cudaGraphLaunch. Fresh memory is
+ * filled with 0xff bytes (NaN in every float format). What is not imitated: time, and work that overlaps.
+ *
+ * The environment, read at each use:
+ *   MUSTER_STANDIN_DEVICES   devices that exist (1)
+ *   MUSTER_STANDIN_MEMORY    bytes of memory of a device (8 GiB)
+ *   MUSTER_STANDIN_PROTECT   1: memory from cudaMalloc can be touched by work on a stream only, so that a
+ * host function that reads a device pointer crashes (read once, at the first use) MUSTER_EMULATION_ORDER
+ * order of blocks, and of warps and lanes between barriers: "forward" (the default), "reverse", or a number
+ * that seeds a shuffle
+ */
+#ifndef MUSTER_TESTS_CUDA_CUDART_STANDIN_H
+#define MUSTER_TESTS_CUDA_CUDART_STANDIN_H
+
+#include <cuda_runtime_api.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * Work for a stream, for stand-ins of libraries that take one: run(data copy) is called now, or by every
+ * launch of the graph that the stream is being captured into. `data` (of `bytes`) is copied.
+ */
+cudaError_t cuda_standin_enqueue(cudaStream_t stream, void (*run)(void *data), const void *data,
+                                 size_t bytes);
+
+/** What broke a kernel (a barrier that not all threads reach, …); "" while all is well. Such a fault stays:
+ * cudaGetLastError returns cudaErrorLaunchFailure until cuda_standin_reset. */
+const char *cuda_standin_fault(void);
+
+/** Forgets faults and errors. */
+void cuda_standin_reset(void);
+
+/** Kernels launched since the process started (each launch of a graph counts its kernels). */
+int64_t cuda_standin_launches(void);
+
+/** Blocks of device and pinned memory that have not been freed. */
+int64_t cuda_standin_live(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

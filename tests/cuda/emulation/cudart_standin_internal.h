@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of the stand-in share: its lock, errors, the registry of memory, and how work reaches a
+ * stream. One lock serves everything; work runs with it held, so kernels of several host threads never mix.
+ */
+#ifndef MUSTER_TESTS_CUDA_CUDART_STANDIN_INTERNAL_H
+#define MUSTER_TESTS_CUDA_CUDART_STANDIN_INTERNAL_H
+
+#include <functional>
+#include <mutex>
+
+#include "cudart_standin.h"
+
+enum standin_memory { STANDIN_HOST, STANDIN_DEVICE, STANDIN_PINNED };
+
+std::recursive_mutex &standin_lock();
+
+/* Records the error of the calling thread and returns it. */
+cudaError_t standin_error(cudaError_t error);
+
+/* Records a fault of a kernel; printed, because what comes after it is wrong. */
+void standin_fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Runs the work, or keeps it while the stream is being captured. */
+cudaError_t standin_submit(cudaStream_t stream, std::function<void()> work);
+
+/* True while the calling thread may not allocate or wait because it captures a stream. */
+bool standin_capturing();
+
+/* The kind of memory that [pointer, pointer + bytes) lies in; *whole is false when it runs past the end. */
+enum standin_memory standin_memory_of(const void *pointer, size_t bytes, bool *whole);
+
+/* Around work that touches device memory (MUSTER_STANDIN_PROTECT). */
+void standin_memory_open();
+void standin_memory_close();
+
+/* The order of `count` blocks or threads that the environment asks for. */
+void standin_order(unsigned count, unsigned salt, unsigned *order);
+
+int64_t standin_environment(const char *name, int64_t otherwise);
+
+#endif

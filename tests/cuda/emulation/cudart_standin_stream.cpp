@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Streams, events and graphs of the stand-in. Work runs when it is submitted, so waiting never has anything
+ * to wait for; what is imitated is capture: which calls it records, which it forbids, and how an event
+ * carries it to a second stream that has to come back before it ends.
+ */
+#include <memory>
+#include <vector>
+
+#include "cudart_standin_internal.h"
+
+struct CUgraph_st {
+    std::vector<std::function<void()>> work;
+};
+
+struct CUgraphExec_st {
+    std::vector<std::function<void()>> work;
+};
+
+struct standin_capture {
+    struct CUstream_st *origin;
+    enum cudaStreamCaptureMode mode;
+    std::shared_ptr<CUgraph_st> graph;
+    std::vector<struct CUstream_st *> members; /* streams that joined it */
+    bool invalid;
+};
+
+struct CUstream_st {
+    std::shared_ptr<standin_capture> capture; /* NULL: work runs at once */
+    bool joined;                              /* its work has been waited for by another member */
+};
+
+struct CUevent_st {
+    std::shared_ptr<standin_capture> capture; /* recorded inside one */
+    struct CUstream_st *stream;
+    bool recorded;
+};
+
+/* The capture that the calling thread began and has not ended. */
+static thread_local standin_capture *stream_thread_capture;
+
+bool standin_capturing()
+{
+    if (stream_thread_capture == nullptr || stream_thread_capture->mode == cudaStreamCaptureModeRelaxed)
+        return false;
+    stream_thread_capture->invalid = true;
+    return true;
+}
+
+static void stream_run(const std::function<void()> &work)
+{
+    standin_memory_open();
+    work();
+    standin_memory_close();
+}
+
+cudaError_t standin_submit(cudaStream_t stream, std::function<void()> work)
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    const bool named = stream != nullptr && stream != cudaStreamLegacy && stream != cudaStreamPerThread;
+    if (!named && standin_capturing())
+        return standin_error(cudaErrorStreamCaptureImplicit);
+    if (named && stream->capture != nullptr) {
+        stream->capture->graph->work.push_back(std::move(work));
+        stream->joined = false;
+        return cudaSuccess;
+    }
+    stream_run(work);
+    return cuda_standin_fault()[0] != '\0' ? standin_error(cudaErrorLaunchFailure) : cudaSuccess;
+}
+
+cudaError_t cuda_standin_enqueue(cudaStream_t stream, void (*run)(void *data), const void *data, size_t bytes)
+{
+    const char *first = static_cast<const char *>(data);
+    std::shared_ptr<std::vector<char>> copy(new std::vector<char>(first, first + bytes));
+    return standin_submit(stream, [=]() { run(copy->data()); });
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
+{
+    *stream = new CUstream_st();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t *stream)
+{
+    return cudaStreamCreateWithFlags(stream, cudaStreamDefault);
+}
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int)
+{
+    return cudaStreamCreateWithFlags(stream, flags);
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    if (stream == nullptr)
+        return standin_error(cudaErrorInvalidResourceHandle);
+    delete stream;
+    return cudaSuccess;
+}
+
+/* Waiting for a stream that is being captured breaks the capture. */
+static cudaError_t stream_wait(cudaStream_t stream)
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    if (stream != nullptr && stream->capture != nullptr) {
+        stream->capture->invalid = true;
+        return standin_error(cudaErrorStreamCaptureUnsupported);
+    }
+    return cuda_standin_fault()[0] != '\0' ? standin_error(cudaErrorLaunchFailure) : cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    return stream_wait(stream);
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream)
+{
+    return stream_wait(stream);
+}
+
+cudaError_t cudaDeviceSynchronize(void)
+{
+    if (standin_capturing())
+        return standin_error(cudaErrorStreamCaptureUnsupported);
+    return stream_wait(nullptr);
+}
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status)
+{
+    const bool capturing = stream != nullptr && stream->capture != nullptr;
+    *status = !capturing                 ? cudaStreamCaptureStatusNone
+              : stream->capture->invalid ? cudaStreamCaptureStatusInvalidated
+                                         : cudaStreamCaptureStatusActive;
+    return cudaSuccess;
+}
+
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data)
+{
+    return standin_submit(stream, [=]() { function(data); });
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
+{
+    *event = new CUevent_st();
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t *event)
+{
+    return cudaEventCreateWithFlags(event, cudaEventDefault);
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    if (event == nullptr)
+        return standin_error(cudaErrorInvalidResourceHandle);
+    delete event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    event->recorded = true;
+    event->stream = stream;
+    event->capture = stream != nullptr ? stream->capture : nullptr;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event)
+{
+    return event->capture != nullptr ? standin_error(cudaErrorCapturedEvent) : cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event)
+{
+    return cudaEventQuery(event);
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end)
+{
+    *ms = 0.001f;
+    return start->recorded && end->recorded ? cudaSuccess : standin_error(cudaErrorInvalidResourceHandle);
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned)
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    if (event->capture == nullptr) {
+        if (stream == nullptr || stream->capture == nullptr)
+            return cudaSuccess;
+        stream->capture->invalid = stream->capture->invalid || event->recorded;
+        return event->recorded ? standin_error(cudaErrorStreamCaptureIsolation) : cudaSuccess;
+    }
+    if (stream == nullptr || (stream->capture != nullptr && stream->capture != event->capture))
+        return standin_error(cudaErrorStreamCaptureImplicit);
+    if (stream->capture == nullptr) {
+        stream->capture = event->capture;
+        event->capture->members.push_back(stream);
+    }
+    stream->joined = false;
+    event->stream->joined = true;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    if (stream == nullptr)
+        return standin_error(cudaErrorStreamCaptureUnsupported);
+    if (stream->capture != nullptr)
+        return standin_error(cudaErrorIllegalState);
+    stream->capture.reset(new standin_capture());
+    stream->capture->origin = stream;
+    stream->capture->mode = mode;
+    stream->capture->graph.reset(new CUgraph_st());
+    stream_thread_capture = stream->capture.get();
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    *graph = nullptr;
+    if (stream == nullptr || stream->capture == nullptr)
+        return standin_error(cudaErrorIllegalState);
+    std::shared_ptr<standin_capture> capture = stream->capture;
+    if (capture->origin != stream)
+        return standin_error(cudaErrorStreamCaptureUnmatched);
+    bool unjoined = false;
+    for (struct CUstream_st *member : capture->members) {
+        unjoined = unjoined || !member->joined;
+        member->capture = nullptr;
+    }
+    stream->capture = nullptr;
+    stream_thread_capture = nullptr;
+    if (capture->invalid)
+        return standin_error(cudaErrorStreamCaptureInvalidated);
+    if (unjoined)
+        return standin_error(cudaErrorStreamCaptureUnjoined);
+    *graph = new CUgraph_st(*capture->graph);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long)
+{
+    *exec = new CUgraphExec_st{graph->work};
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    for (const std::function<void()> &work : exec->work) {
+        cudaError_t result = standin_submit(stream, work);
+        if (result != cudaSuccess)
+            return result;
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t)
+{
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec)
+{
+    delete exec;
+    return cudaSuccess;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Launches of the kernels in emulation_cases.cu.
+ */
+#ifndef MUSTER_TESTS_CUDA_EMULATION_CASES_H
+#define MUSTER_TESTS_CUDA_EMULATION_CASES_H
+
+#include <cuda_runtime.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum emulation_case {
+    EMULATION_CASE_HALF_BARRIER, /* half of the threads leave before the barrier */
+    EMULATION_CASE_LOST_LANE,    /* one lane of the mask never comes */
+    EMULATION_CASE_WRONG_LANE,   /* a shuffle reads a lane outside its mask */
+    EMULATION_CASE_GREEDY,       /* more shared memory than a block has */
+    EMULATION_CASES
+};
+
+void emulation_case_run_faulty(enum emulation_case which, cudaStream_t stream, int *out);
+
+/** out[64 · block + i] = 101 · (63 - i) + 10000 · block. */
+void emulation_case_exchange(cudaStream_t stream, int blocks, int *out);
+
+/** Eight results of each of 64 threads. */
+void emulation_case_warps(cudaStream_t stream, int *out);
+
+/** turn_of[i] = how many threads had their turn before thread i. */
+void emulation_case_turns(cudaStream_t stream, int blocks, int threads, int *next, int *turn_of);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,47 @@
+# The whole back end without a GPU: the plug-in's own files over emulated kernels, the runtime's stand-in and one
+# for cuBLASLt. Tests name it in MUSTER_CUDA_PLUGIN; on a machine with a GPU they can be given the real one.
+get_property(plugin_sources GLOBAL PROPERTY MUSTER_CUDA_SOURCES)
+get_property(without_cudnn GLOBAL PROPERTY MUSTER_CUDNN_NONE)
+add_library(muster_cuda_emulated MODULE ${plugin_sources} ${without_cudnn} standin/cublaslt_standin.c)
+target_link_libraries(muster_cuda_emulated PRIVATE muster_cuda_kernels_emulated muster_base muster_options)
+target_link_options(muster_cuda_emulated PRIVATE LINKER:--no-undefined)
+set_target_properties(muster_cuda_emulated PROPERTIES
+  LINKER_LANGUAGE CXX LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+
+foreach(test test_cuda_backend test_cuda_table test_cuda_memory)
+  muster_test(${test} SOURCES ${test}.c compare_device.c ../kernels/compare_array.c
+    LINKS muster_kernels muster_kernels_ref LABELS cuda)
+  add_dependencies(${test} muster_cuda_emulated)
+  set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT
+    "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_emulated>" MUSTER_STANDIN_PROTECT=1)
+endforeach()
+
+# The real plug-in, as far as it goes without a driver; and a plug-in of another version.
+add_library(cuda_plugin_of_another_version MODULE plugin_of_another_version.c)
+target_link_libraries(cuda_plugin_of_another_version PRIVATE muster_options)
+set_target_properties(cuda_plugin_of_another_version PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+muster_test(test_cuda_plugin SOURCES test_cuda_plugin.c LINKS muster_kernels LABELS cuda)
+add_dependencies(test_cuda_plugin muster_cuda cuda_plugin_of_another_version)
+set_property(TEST test_cuda_plugin APPEND PROPERTY ENVIRONMENT
+  "MUSTER_TEST_PLUGIN=$<TARGET_FILE:muster_cuda>"
+  "MUSTER_TEST_PLUGIN_OTHER=$<TARGET_FILE:cuda_plugin_of_another_version>")
+
+# Plans of cuDNN for a described device, with a driver that does nothing.
+add_library(fake_libcuda MODULE fake_libcuda.c)
+set_target_properties(fake_libcuda PROPERTIES PREFIX "" OUTPUT_NAME fake_libcuda
+  LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+target_link_options(fake_libcuda PRIVATE LINKER:-soname,libcuda.so.1)
+if(CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY)
+  get_property(cudnn_sources GLOBAL PROPERTY MUSTER_CUDNN_SOURCES)
+  list(FILTER cudnn_sources EXCLUDE REGEX "cuda_sdpa\\.c$")
+  muster_test(test_cuda_sdpa SOURCES test_cuda_sdpa.c ${cudnn_sources} LINKS muster_base LABELS cuda)
+  target_include_directories(test_cuda_sdpa SYSTEM PRIVATE ${CUDNN_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
+  target_link_libraries(test_cuda_sdpa PRIVATE ${CUDNN_LIBRARY} ${CMAKE_DL_LIBS})
+  target_compile_definitions(test_cuda_sdpa PRIVATE TEST_WITH_CUDNN)
+  get_filename_component(cudnn_folder ${CUDNN_LIBRARY} DIRECTORY)
+  set_property(TARGET test_cuda_sdpa APPEND PROPERTY BUILD_RPATH ${cudnn_folder} "${CUDAToolkit_LIBRARY_DIR}")
+else()
+  muster_test(test_cuda_sdpa SOURCES test_cuda_sdpa.c LINKS muster_base LABELS cuda)
+endif()
+add_dependencies(test_cuda_sdpa fake_libcuda)
+set_property(TEST test_cuda_sdpa APPEND PROPERTY ENVIRONMENT "MUSTER_TEST_FAKE_DRIVER=$<TARGET_FILE:fake_libcuda>")

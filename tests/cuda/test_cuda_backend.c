@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The CUDA back end through the plug-in, judged by the reference: what is made of matrix products, and
+ * attention. compare_device.c says what each comparison checks (guards, same bits every time and from a
+ * recording); the remaining operations are in test_cuda_table.c, memory and order in test_cuda_memory.c.
+ */
+#include <check.h>
+#include <stdio.h>
+
+#include "tests/cuda/tolerance.h"
+#include "tests/kernels/compare.h"
+
+struct linear_shape {
+    enum dtype dtype;
+    int64_t tokens, in_width, out_width;
+    enum activation activation;
+    bool bias, pre;
+};
+
+/* Widths that are and are not multiples of 8 and 16, so that fused epilogues and the ways around them are
+ * taken. */
+static const int64_t linear_sizes[][3] = {{1, 1, 1}, {3, 5, 7}, {17, 33, 65}, {24, 16, 40}, {50, 48, 24}};
+enum { LINEAR_SIZES = sizeof linear_sizes / sizeof *linear_sizes };
+static const enum activation activations[] = {ACTIVATION_NONE, ACTIVATION_GELU_TANH, ACTIVATION_RELU};
+
+static struct linear_shape linear_shape_of(size_t size, int variant)
+{
+    const int64_t *n = linear_sizes[size];
+    return (struct linear_shape){.dtype = tolerance_dtypes[variant % 3],
+                                 .tokens = n[0],
+                                 .in_width = n[1],
+                                 .out_width = n[2],
+                                 .activation = activations[variant / 3 % 3],
+                                 .bias = variant / 9 % 2 == 0,
+                                 .pre = variant / 18 == 0};
+}
+
+static struct linear_args linear_args_of(const struct linear_shape *s)
+{
+    return (struct linear_args){
+        .dtype = s->dtype, .tokens = s->tokens, .in_width = s->in_width, .out_width = s->out_width};
+}
+
+static void label_of(char label[96], const char *operation, size_t size, int variant)
+{
+    snprintf(label, 96, "%s size %zu variant %d", operation, size, variant);
+}
+
+static enum muster_status linear_forward_call(struct kernels *k, const void *shape, void *const data[],
+                                              struct muster_error *err)
+{
+    const struct linear_shape *s = shape;
+    struct linear_args a = linear_args_of(s);
+    a.activation = s->activation;
+    a.x = data[0], a.w = data[1], a.bias = data[2], a.pre = data[3], a.y = data[4];
+    return kernels_linear_forward(k, &a, err);
+}
+
+START_TEST(a_linear_layer_agrees_with_the_reference)
+{
+    for (size_t size = 0; size < LINEAR_SIZES; size++) {
+        for (int variant = 0; variant < 36; variant++) {
+            const struct linear_shape s = linear_shape_of(size, variant);
+            const double tolerance = tolerance_of(s.dtype);
+            const int64_t pre = s.pre && s.activation != ACTIVATION_NONE ? s.tokens * s.out_width : 0;
+            const struct compare_array arrays[] = {
+                {.role = COMPARE_INPUT, .dtype = s.dtype, .count = s.tokens * s.in_width},
+                {.role = COMPARE_INPUT, .dtype = s.dtype, .count = s.out_width * s.in_width},
+                {.role = COMPARE_INPUT, .dtype = s.dtype, .count = s.bias ? s.out_width : 0},
+                {COMPARE_OUTPUT, s.dtype, pre, tolerance, 0, 0, NULL},
+                {COMPARE_OUTPUT, s.dtype, s.tokens * s.out_width, tolerance, 0, 0, NULL},
+            };
+            char label[96];
+            label_of(label, "linear_forward", size, variant);
+            compare_run(label, arrays, 5, linear_forward_call, &s);
+        }
+    }
+}
+END_TEST
+
+static enum muster_status linear_input_call(struct kernels *k, const void *shape, void *const data[],
+                                            struct muster_error *err)
+{
+    const struct linear_shape *s = shape;
+    struct linear_args a = linear_args_of(s);
+    a.input_activation = s->activation;
+    a.dy = data[0], a.w = data[1], a.input_pre = data[2], a.dx = data[3];
+    return kernels_linear_backward_input(k, &a, err);
+}
+
+START_TEST(the_gradient_of_a_linear_input_agrees_with_the_reference)
+{
+    for (size_t size = 0; size < LINEAR_SIZES; size++) {
+        for (int variant = 0; variant < 36; variant++) {
+            const struct linear_shape s = linear_shape_of(size, variant);
+            const struct compare_array arrays[] = {
+                {.role = COMPARE_INPUT, .dtype = s.dtype, .count = s.tokens * s.out_width},
+                {.role = COMPARE_INPUT, .dtype = s.dtype, .count = s.out_width * s.in_width},
+                {COMPARE_INPUT, s.dtype, s.pre ? s.tokens * s.in_width : 0, 0, -4, 4, NULL},
+                {COMPARE_OUTPUT, s.dtype, s.tokens * s.in_width, tolerance_of(s.dtype), 0, 0, NULL},
+            };
+            char label[96];
+            label_of(label, "linear_backward_input", size, variant);
+            compare_run(label, arrays, 4, linear_input_call, &s);
+        }
+    }
+}
+END_TEST
+
+static enum muster_status linear_weight_call(struct kernels *k, const void *shape, void *const data[],
+                                             struct muster_error *err)
+{
+    struct linear_args a = linear_args_of(shape);
+    a.dy = data[0], a.x = data[1], a.dw = data[2], a.dbias = data[3];
+    return kernels_linear_backward_weight(k, &a, err);
+}
+
+START_TEST(the_gradient_of_linear_weights_is_added_and_agrees_with_the_reference)
+{
+    for (size_t size = 0; size < LINEAR_SIZES; size++) {
+        for (int variant = 0; variant < 18; variant++) {
+            const struct linear_shape s = linear_shape_of(size, variant);
+            const double tolerance = tolerance_of(DTYPE_F32);
+            const struct compare_array arrays[] = {
+                {.role = COMPARE_INPUT, .dtype = s.dtype, .count = s.tokens * s.out_width},
+                {.role = COMPARE_INPUT, .dtype = s.dtype, .count = s.tokens * s.in_width},
+                {COMPARE_UPDATE, DTYPE_F32, s.out_width * s.in_width, tolerance, 0, 0, NULL},
+                {COMPARE_UPDATE, DTYPE_F32, s.bias ? s.out_width : 0, tolerance, 0, 0, NULL},
+            };
+            char label[96];
+            label_of(label, "linear_backward_weight", size, variant);
+            compare_run(label, arrays, 4, linear_weight_call, &s);
+        }
+    }
+}
+END_TEST
+
+/* Random numbers of a dtype in device memory. */
+static void *device_random(struct kernels *k, enum dtype dtype, int64_t count, uint64_t seed)
+{
+    static float values[64 * 96];
+    static char rounded[sizeof values];
+    struct muster_error err = {0};
+    void *block = NULL;
+    const int64_t bytes = count * (int64_t)dtype_size(dtype);
+    rng_uniform_fill(rng_key_make(seed, 0, 0, 0), -2.0f, 2.0f, values, (uint64_t)count);
+    memcpy(rounded, values, sizeof values);
+    for (int64_t i = 0; dtype != DTYPE_F32 && i < count; i++)
+        ((uint16_t *)rounded)[i] =
+            dtype == DTYPE_BF16 ? dtype_bf16_from_f32(values[i]) : dtype_f16_from_f32(values[i]);
+    ck_assert_int_eq(kernels_memory_allocate(k, bytes, &block, &err), MUSTER_OK);
+    ck_assert_int_eq(kernels_copy_to_device(k, block, rounded, bytes, &err), MUSTER_OK);
+    return block;
+}
+
+enum { SAME_TOKENS = 37, SAME_IN = 24, SAME_OUT = 88 };
+
+/* y of the layer with pre stored, of the layer without, and of the stored pre activated again. */
+static void the_same_three_ways(struct kernels *k, enum dtype dtype, enum activation activation)
+{
+    static char y[3][SAME_TOKENS * SAME_OUT * 4];
+    struct muster_error err = {0};
+    const int64_t bytes = SAME_TOKENS * SAME_OUT * (int64_t)dtype_size(dtype);
+    void *x = device_random(k, dtype, SAME_TOKENS * SAME_IN, 1),
+         *w = device_random(k, dtype, SAME_OUT * SAME_IN, 2);
+    void *bias = device_random(k, dtype, SAME_OUT, 3),
+         *pre = device_random(k, dtype, SAME_TOKENS * SAME_OUT, 4);
+    void *out = device_random(k, dtype, SAME_TOKENS * SAME_OUT, 5);
+    struct linear_args a = {
+        .dtype = dtype, .tokens = SAME_TOKENS, .in_width = SAME_IN, .out_width = SAME_OUT};
+    a.activation = activation, a.x = x, a.w = w, a.bias = bias, a.pre = pre, a.y = out;
+    ck_assert_int_eq(kernels_linear_forward(k, &a, &err), MUSTER_OK);
+    ck_assert_int_eq(kernels_copy_to_host(k, y[0], out, bytes, &err), MUSTER_OK);
+    struct activation_args f = {.dtype = dtype, .count = SAME_TOKENS * SAME_OUT};
+    f.activation = activation, f.pre = pre, f.y = out;
+    ck_assert_int_eq(kernels_activation_forward(k, &f, &err), MUSTER_OK);
+    ck_assert_int_eq(kernels_copy_to_host(k, y[1], out, bytes, &err), MUSTER_OK);
+    a.pre = NULL;
+    ck_assert_int_eq(kernels_linear_forward(k, &a, &err), MUSTER_OK);
+    ck_assert_int_eq(kernels_copy_to_host(k, y[2], out, bytes, &err), MUSTER_OK);
+    ck_assert_mem_eq(y[0], y[1], (size_t)bytes);
+    ck_assert_mem_eq(y[0], y[2], (size_t)bytes);
+    void *blocks[] = {x, w, bias, pre, out};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++)
+        kernels_memory_free(k, blocks[i], 0);
+}
+
+START_TEST(recomputing_an_activation_gives_the_bits_that_the_layer_gave)
+{
+    for (int d = 0; d < 3; d++)
+        for (int i = 1; i < 3; i++)
+            the_same_three_ways(compare_subject(), tolerance_dtypes[d], activations[i]);
+}
+END_TEST
+
+struct head_shape {
+    enum dtype dtype;
+    int64_t tokens, width, vocabulary, chunk_rows;
+    bool gradient, bias, correct;
+};
+
+static enum muster_status head_call(struct kernels *k, const void *shape, void *const data[],
+                                    struct muster_error *err)
+{
+    const struct head_shape *s = shape;
+    struct head_loss_args a = {.dtype = s->dtype, .tokens = s->tokens, .width = s->width};
+    a.vocabulary = s->vocabulary, a.chunk_rows = s->chunk_rows, a.gradient_scale = 0.5f;
+    a.x = data[0], a.w = data[1], a.bias = data[2], a.targets = data[3], a.loss = data[4],
+    a.correct = data[5];
+    a.dx = data[6], a.dw = data[7], a.dbias = data[8], a.work = data[9];
+    return kernels_head_loss(k, &a, err);
+}
+
+static void head_compare(const struct head_shape *s, const char *label)
+{
+    /* logits of a large vocabulary are rounded to 16 bits, and so is their gradient */
+    const bool rough = s->dtype != DTYPE_F32;
+    const double loss = rough && s->vocabulary > 4095 ? 2e-3 : 2e-5, gradient = rough ? 0.02 : 2e-5;
+    const struct compare_array arrays[] = {
+        {COMPARE_INPUT, s->dtype, s->tokens * s->width, 0, -1, 1, NULL},
+        {COMPARE_INPUT, s->dtype, s->vocabulary * s->width, 0, -1, 1, NULL},
+        {COMPARE_INPUT, s->dtype, s->bias ? s->vocabulary : 0, 0, -1, 1, NULL},
+        {COMPARE_INPUT, DTYPE_I32, s->tokens, 0, -1, (double)s->vocabulary, NULL},
+        {COMPARE_OUTPUT, DTYPE_F32, s->tokens, loss, 0, 0, NULL},
+        {COMPARE_OUTPUT, DTYPE_F32, s->correct ? s->tokens : 0, 0, 0, 0, NULL},
+        {COMPARE_OUTPUT, s->dtype, s->gradient ? s->tokens * s->width : 0, gradient, 0, 0, NULL},
+        {COMPARE_UPDATE, DTYPE_F32, s->gradient ? s->vocabulary * s->width : 0, gradient, 0, 0, NULL},
+        {COMPARE_UPDATE, DTYPE_F32, s->gradient && s->bias ? s->vocabulary : 0, gradient, 0, 0, NULL},
+        {.role = COMPARE_WORK,
+         .dtype = DTYPE_F32,
+         .count = ops_head_loss_bytes(s->dtype, s->chunk_rows, s->vocabulary) / 4},
+    };
+    compare_run(label, arrays, 10, head_call, s);
+}
+
+/* Chunks that divide the rows and that do not, one row, all rows; vocabularies of no convenient size. */
+static const int64_t head_sizes[][4] = {{1, 1, 2, 1}, {7, 5, 10, 3}, {33, 24, 101, 16}, {20, 16, 64, 20}};
+
+START_TEST(the_head_and_its_loss_agree_with_the_reference)
+{
+    for (size_t size = 0; size < sizeof head_sizes / sizeof *head_sizes; size++) {
+        for (int variant = 0; variant < 12; variant++) {
+            const int64_t *n = head_sizes[size];
+            const struct head_shape s = {.dtype = tolerance_dtypes[variant % 3],
+                                         .tokens = n[0],
+                                         .width = n[1],
+                                         .vocabulary = n[2],
+                                         .chunk_rows = n[3],
+                                         .gradient = variant / 3 % 2 == 0,
+                                         .bias = variant / 6 == 0,
+                                         .correct = true};
+            char label[96];
+            label_of(label, "head_loss", size, variant);
+            head_compare(&s, label);
+        }
+    }
+}
+END_TEST
+
+/* 16-bit logits tie, so which of them is the largest is not compared. */
+START_TEST(the_head_of_a_large_vocabulary_agrees_with_the_reference)
+{
+    for (int variant = 0; variant < 6; variant++) {
+        const struct head_shape s = {.dtype = tolerance_dtypes[variant % 3],
+                                     .tokens = 9,
+                                     .width = 8,
+                                     .vocabulary = 4099,
+                                     .chunk_rows = 4,
+                                     .gradient = true,
+                                     .bias = variant / 3 == 0};
+        char label[96];
+        label_of(label, "head_loss of a large vocabulary", 0, variant);
+        head_compare(&s, label);
+    }
+}
+END_TEST
+
+struct attention_shape {
+    enum dtype dtype;
+    int64_t batch, sequence, heads, kv_heads, head_width;
+    float dropout;
+};
+
+static struct attention_args attention_args_of(const struct attention_shape *s)
+{
+    struct attention_args a = {.dtype = s->dtype, .batch = s->batch, .sequence = s->sequence};
+    a.heads = s->heads, a.kv_heads = s->kv_heads, a.head_width = s->head_width, a.dropout = s->dropout;
+    a.key = rng_key_make(7, 0, 0, 0);
+    return a;
+}
+
+static enum muster_status attention_forward_call(struct kernels *k, const void *shape, void *const data[],
+                                                 struct muster_error *err)
+{
+    struct attention_args a = attention_args_of(shape);
+    a.qkv = data[0], a.y = data[1], a.lse = data[2];
+    return kernels_attention_forward(k, &a, err);
+}
+
+/* Forward and backward in one call: the gradient is a gradient only where y and the log-sum-exp fit. */
+static enum muster_status attention_both_call(struct kernels *k, const void *shape, void *const data[],
+                                              struct muster_error *err)
+{
+    struct attention_args a = attention_args_of(shape);
+    a.qkv = data[0], a.y = data[1], a.lse = data[2], a.dy = data[3], a.dqkv = data[4];
+    enum muster_status status = kernels_attention_forward(k, &a, err);
+    return status == MUSTER_OK ? kernels_attention_backward(k, &a, err) : status;
+}
+
+/* The last three are shapes that cuDNN has engines for. */
+static const int64_t attention_sizes[][5] = {{1, 1, 1, 1, 1},   {2, 5, 3, 3, 7},   {1, 33, 4, 2, 20},
+                                             {1, 64, 2, 1, 16}, {2, 40, 4, 2, 64}, {1, 70, 2, 2, 128}};
+
+static struct attention_shape attention_shape_of(size_t size, int variant)
+{
+    const int64_t *n = attention_sizes[size];
+    return (struct attention_shape){tolerance_dtypes[variant % 3], n[0], n[1], n[2], n[3], n[4],
+                                    variant < 3 ? 0.0f : 0.3f};
+}
+
+START_TEST(attention_agrees_with_the_reference)
+{
+    for (size_t size = 0; size < sizeof attention_sizes / sizeof *attention_sizes; size++) {
+        for (int variant = 0; variant < 6; variant++) {
+            const struct attention_shape s = attention_shape_of(size, variant);
+            const int64_t rows = s.batch * s.sequence, width = s.heads * s.head_width;
+            const int64_t packed = rows * (width + 2 * s.kv_heads * s.head_width);
+            const double rough = s.dtype == DTYPE_F32 ? 2e-5 : 0.03;
+            const struct compare_array arrays[] = {
+                {COMPARE_INPUT, s.dtype, packed, 0, -2, 2, NULL},
+                {COMPARE_OUTPUT, s.dtype, rows * width, tolerance_of(s.dtype), 0, 0, NULL},
+                {COMPARE_OUTPUT, DTYPE_F32, rows * s.heads, 2e-5, 0, 0, NULL},
+                {.role = COMPARE_INPUT, .dtype = s.dtype, .count = rows * width},
+                {COMPARE_OUTPUT, s.dtype, packed, rough, 0, 0, NULL},
+            };
+            char label[96];
+            label_of(label, "attention forward", size, variant);
+            compare_run(label, arrays, 3, attention_forward_call, &s);
+            label_of(label, "attention forward and backward", size, variant);
+            compare_run(label, arrays, 5, attention_both_call, &s);
+        }
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("cuda_backend");
+    TCase *products = tcase_create("products");
+    tcase_add_unchecked_fixture(products, compare_open, compare_close);
+    tcase_set_timeout(products, 0);
+    tcase_add_test(products, a_linear_layer_agrees_with_the_reference);
+    tcase_add_test(products, the_gradient_of_a_linear_input_agrees_with_the_reference);
+    tcase_add_test(products, the_gradient_of_linear_weights_is_added_and_agrees_with_the_reference);
+    tcase_add_test(products, recomputing_an_activation_gives_the_bits_that_the_layer_gave);
+    tcase_add_test(products, the_head_and_its_loss_agree_with_the_reference);
+    tcase_add_test(products, the_head_of_a_large_vocabulary_agrees_with_the_reference);
+    tcase_add_test(products, attention_agrees_with_the_reference);
+    suite_add_tcase(suite, products);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int failures = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failures ? 1 : 0;
+}
