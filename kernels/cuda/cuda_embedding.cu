@@ -114,7 +114,6 @@ static __device__ void embedding_walk(const struct embedding_args &a, int32_t ro
         const int64_t t = first + threadIdx.x;
         const bool matches = t < a.tokens && a.ids[t] == row;
         const unsigned matching = __ballot_sync(0xffffffffu, matches);
-        __syncthreads();
         if (lane == 0)
             counts[warp] = __popc(matching);
         __syncthreads();

@@ -13,8 +13,15 @@ foreach(test test_cuda_backend test_cuda_table test_cuda_memory)
     LINKS muster_kernels muster_kernels_ref LABELS cuda)
   add_dependencies(${test} muster_cuda_emulated)
   set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT
-    "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_emulated>" MUSTER_STANDIN_PROTECT=1)
+    "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_emulated>")
 endforeach()
+# No host code may touch device memory; looking costs seconds, so one test looks.
+set_property(TEST test_cuda_table APPEND PROPERTY ENVIRONMENT MUSTER_STANDIN_PROTECT=1)
+
+# Copies over a runtime of its own.
+muster_test(test_cuda_staging SOURCES test_cuda_staging.c ${CMAKE_SOURCE_DIR}/kernels/cuda/cuda_staging.c
+  ${CMAKE_SOURCE_DIR}/kernels/cuda/cuda_memory.c LINKS muster_base LABELS cuda)
+target_include_directories(test_cuda_staging SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 
 # The real plug-in, as far as it goes without a driver; and a plug-in of another version.
 add_library(cuda_plugin_of_another_version MODULE plugin_of_another_version.c)
@@ -40,6 +47,10 @@ if(CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY)
   target_compile_definitions(test_cuda_sdpa PRIVATE TEST_WITH_CUDNN)
   get_filename_component(cudnn_folder ${CUDNN_LIBRARY} DIRECTORY)
   set_property(TARGET test_cuda_sdpa APPEND PROPERTY BUILD_RPATH ${cudnn_folder} "${CUDAToolkit_LIBRARY_DIR}")
+  # what is handed to a plan, with plans of its own: the header is enough
+  muster_test(test_cuda_sdpa_slices SOURCES test_cuda_sdpa_slices.c ${CMAKE_SOURCE_DIR}/kernels/cuda/cuda_sdpa.c
+    LINKS muster_base m LABELS cuda)
+  target_include_directories(test_cuda_sdpa_slices SYSTEM PRIVATE ${CUDNN_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
 else()
   muster_test(test_cuda_sdpa SOURCES test_cuda_sdpa.c LINKS muster_base LABELS cuda)
 endif()
