@@ -61,6 +61,7 @@ struct comm {
     int rank, size;
     int node, node_count;       /* which host, in order of first rank; how many */
     int local_rank, local_size; /* among the ranks of my host */
+    bool any_thread;            /* calls may come from any thread, one at a time */
     int64_t sequence;           /* number of the collective in progress or last done, for messages */
     int64_t
         bytes_sent; /* payload handed to other ranks by exchange and all_gather, counted once per receiver */

@@ -305,6 +305,7 @@ static enum muster_status mpi_start(struct comm_mpi *m, struct muster_error *err
     }
     if (provided < MPI_THREAD_FUNNELED)
         return muster_error_set(err, MUSTER_ERR_UNSUPPORTED, "this MPI cannot serve a program with threads");
+    m->base.any_thread = provided >= MPI_THREAD_SERIALIZED;
     int code = MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN); /* the duplicate inherits it */
     if (code == MPI_SUCCESS)
         code = MPI_Comm_dup(MPI_COMM_WORLD, &m->world);

@@ -189,6 +189,17 @@ double graph_op_flops(const struct graph *graph, const struct graph_op *op)
     }
 }
 
+int64_t graph_device_scratch_bytes(const struct graph *graph)
+{
+    struct ops_device_limits limits = {
+        .tokens = graph->tokens,
+        .row_width_max = graph->row_width_max,
+        .vocabulary = graph->config.vocab_size,
+        .heads = graph->config.num_heads,
+    };
+    return ops_device_scratch_bytes(&limits);
+}
+
 int64_t graph_scratch_bytes(const struct graph *graph, int threads)
 {
     const struct model_config *config = &graph->config;

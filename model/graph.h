@@ -153,6 +153,9 @@ double graph_op_flops(const struct graph *graph, const struct graph_op *op);
 /** Scratch bytes a host back end needs for this graph (base/ops.h). */
 int64_t graph_scratch_bytes(const struct graph *graph, int threads);
 
+/** Scratch bytes the CUDA back end needs for this graph (base/ops.h). */
+int64_t graph_device_scratch_bytes(const struct graph *graph);
+
 /* ---- building (used inside model/ only) ---- */
 
 struct graph *graph_create(const struct model_config *config, int64_t micro_batch_size,

@@ -27,11 +27,17 @@ enum muster_status checkpoint_state_hash(struct comm *comm, const struct ckpt_la
                                          const struct ckpt_piece *pieces, int piece_count,
                                          struct hash128 *out, struct muster_error *err);
 
+/** How far a loaded checkpoint is. */
+struct checkpoint_progress {
+    int64_t step, tokens_seen;
+    struct ckpt_loss_scale loss_scale;
+};
+
 /**
  * Finds and loads the newest checkpoint under DIR that verifies completely (shards shared out among the
  * ranks, then a vote), into `pieces`. Every rejected one is logged as a warning with its reason. Nothing is
  * written to `pieces` before the vote. Collective. \param folder  NULL: search DIR; otherwise exactly this
- * checkpoint folder, and CORRUPT or BAD_INPUT if it cannot be used \param step  out: steps done; -1 when
+ * checkpoint folder, and CORRUPT or BAD_INPUT if it cannot be used \param progress  out: step -1 when
  * there is none (MUSTER_OK, pieces untouched) \return BAD_INPUT when the checkpoint's layout (tensor names
  * and shapes, kinds, chunk size) or job hash differs from this job's, saying which tensor or that job keys
  * changed; CORRUPT when DIR holds committed checkpoints and not one of them verifies (beginning again at step
@@ -39,7 +45,7 @@ enum muster_status checkpoint_state_hash(struct comm *comm, const struct ckpt_la
  */
 enum muster_status checkpoint_load(struct comm *comm, const char *dir, const char *folder,
                                    const struct ckpt_layout *layout, struct hash128 job,
-                                   const struct ckpt_piece *pieces, int piece_count, int64_t *step,
-                                   int64_t *tokens_seen, struct muster_error *err);
+                                   const struct ckpt_piece *pieces, int piece_count,
+                                   struct checkpoint_progress *progress, struct muster_error *err);
 
 #endif

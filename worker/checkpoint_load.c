@@ -80,7 +80,7 @@ static enum muster_status pieces_read(const struct load *load, const struct ckpt
 /* Verifies one checkpoint and, if all ranks accept it, loads it. *accepted false: the pieces are untouched.
  */
 static enum muster_status checkpoint_try(const struct load *load, const char *folder, bool *accepted,
-                                         int64_t *step, int64_t *tokens_seen, struct muster_error *err)
+                                         struct checkpoint_progress *progress, struct muster_error *err)
 {
     struct ckpt *ckpt = NULL;
     enum muster_status status =
@@ -90,15 +90,16 @@ static enum muster_status checkpoint_try(const struct load *load, const char *fo
         return status;
     status = checkpoint_agree(load->comm, pieces_read(load, ckpt, err), err);
     if (status == MUSTER_OK) {
-        *step = ckpt_step(ckpt);
-        *tokens_seen = ckpt_tokens_seen(ckpt);
+        progress->step = ckpt_step(ckpt);
+        progress->tokens_seen = ckpt_tokens_seen(ckpt);
+        progress->loss_scale = ckpt_loss_scale(ckpt);
     }
     ckpt_close(ckpt);
     return status;
 }
 
-static enum muster_status newest_load(const struct load *load, struct candidates *candidates, int64_t *step,
-                                      int64_t *tokens_seen, struct muster_error *err)
+static enum muster_status newest_load(const struct load *load, struct candidates *candidates,
+                                      struct checkpoint_progress *progress, struct muster_error *err)
 {
     struct comm *comm = load->comm;
     char path[FS_PATH_MAX] = "";
@@ -111,7 +112,7 @@ static enum muster_status newest_load(const struct load *load, struct candidates
         if (status != MUSTER_OK || path[0] == '\0')
             return status;
         bool accepted;
-        status = checkpoint_try(load, path, &accepted, step, tokens_seen, err);
+        status = checkpoint_try(load, path, &accepted, progress, err);
         if (accepted || (status != MUSTER_ERR_CORRUPT && status != MUSTER_ERR_IO))
             return status;
         if (comm->rank == 0)
@@ -121,8 +122,8 @@ static enum muster_status newest_load(const struct load *load, struct candidates
 
 enum muster_status checkpoint_load(struct comm *comm, const char *dir, const char *folder,
                                    const struct ckpt_layout *layout, struct hash128 job,
-                                   const struct ckpt_piece *pieces, int piece_count, int64_t *step,
-                                   int64_t *tokens_seen, struct muster_error *err)
+                                   const struct ckpt_piece *pieces, int piece_count,
+                                   struct checkpoint_progress *progress, struct muster_error *err)
 {
     struct muster_error local = {.status = MUSTER_OK};
     struct candidates candidates = {.next = 0};
@@ -130,17 +131,16 @@ enum muster_status checkpoint_load(struct comm *comm, const char *dir, const cha
     enum muster_status status = MUSTER_OK;
     bool accepted;
     err = err != NULL ? err : &local;
-    *step = -1;
-    *tokens_seen = 0;
+    *progress = (struct checkpoint_progress){.step = -1};
     if (folder != NULL && !fs_is_folder(folder))
         status = muster_error_set(err, MUSTER_ERR_BAD_INPUT, "there is no checkpoint %s", folder);
     else if (folder == NULL && comm->rank == 0)
         status = ckpt_catalogue_read(dir, &candidates.catalogue, err);
     status = checkpoint_agree(comm, status, err);
     if (status == MUSTER_OK && folder != NULL)
-        status = checkpoint_try(&load, folder, &accepted, step, tokens_seen, err);
+        status = checkpoint_try(&load, folder, &accepted, progress, err);
     else if (status == MUSTER_OK)
-        status = newest_load(&load, &candidates, step, tokens_seen, err);
+        status = newest_load(&load, &candidates, progress, err);
     ckpt_catalogue_release(&candidates.catalogue);
     return status;
 }

@@ -35,11 +35,13 @@ enum muster_status evaluator_create(struct rank_state *state, struct comm *comm,
     *evaluator = (struct evaluator){.state = state, .comm = comm, .dataset = dataset};
     int64_t held = dataset_info(dataset)->sample_count / state->plan->graph->micro_batch_size;
     evaluator->batches = (int)(iters < held ? iters : held);
-    evaluator->host = alloc_zeroed((size_t)state->plan->graph->tokens, sizeof *evaluator->host);
+    void *host = NULL;
+    enum muster_status status = kernels_memory_allocate_host(
+        state->kernels, train_step_result_floats(state->plan) * (int64_t)sizeof *evaluator->host, &host, err);
+    evaluator->host = host;
     evaluator->sums = alloc_zeroed(2 * (size_t)evaluator->batches, sizeof *evaluator->sums);
     evaluator->block_bytes = alloc_zeroed((size_t)comm->size, sizeof *evaluator->block_bytes);
-    enum muster_status status = MUSTER_OK;
-    if (!evaluator->host || !evaluator->sums || !evaluator->block_bytes)
+    if (!status && (!evaluator->sums || !evaluator->block_bytes))
         status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for evaluation");
     if (!status)
         status = sampler_create(dataset, 0, false, &evaluator->sampler, err);
@@ -60,7 +62,9 @@ void evaluator_destroy(struct evaluator *evaluator)
     if (!evaluator)
         return;
     sampler_destroy(evaluator->sampler);
-    alloc_free(evaluator->host);
+    kernels_memory_free_host(evaluator->state->kernels, evaluator->host,
+                             train_step_result_floats(evaluator->state->plan) *
+                                 (int64_t)sizeof *evaluator->host);
     alloc_free(evaluator->sums);
     alloc_free(evaluator->block_bytes);
     alloc_free(evaluator);
@@ -94,8 +98,12 @@ static enum muster_status evaluator_own_batches(struct evaluator *evaluator, int
         if (!status)
             status = executor_run(state->executor, &forward, err);
         if (!status)
-            status = train_step_results(state, evaluator->host, &evaluator->sums[2 * batch],
-                                        &evaluator->sums[2 * batch + 1], err);
+            status = train_step_fetch(state, evaluator->host, err);
+        if (!status)
+            status = kernels_synchronise(state->kernels, err);
+        if (!status)
+            train_step_sum(state->plan, evaluator->host, &evaluator->sums[2 * batch],
+                           &evaluator->sums[2 * batch + 1]);
     }
     loader_destroy(loader);
     return status;

@@ -8,13 +8,23 @@
 
 #include "base/alloc.h"
 
-enum { EXECUTOR_RNG_DROPOUT = 0x64726f70 };
+enum { EXECUTOR_RNG_DROPOUT = 0x64726f70, EXECUTOR_RECORDINGS_MAX = 16 };
+
+/* A micro-step seen before: the same pointers and numbers, so the same work. */
+struct executor_recording {
+    float *gradients;
+    float gradient_scale;
+    void *recorded; /* NULL until the second time */
+};
 
 struct executor {
     const struct graph *graph;
     struct kernels *kernels;
     struct executor_memory memory;
     void **address; /* per tensor; NULL for tensors never used */
+    struct executor_recording recordings[EXECUTOR_RECORDINGS_MAX];
+    int recording_count;
+    bool cannot_record;
 };
 
 typedef enum muster_status (*executor_call)(struct executor *x, const struct graph_op *op,
@@ -308,21 +318,80 @@ void executor_destroy(struct executor *x)
 {
     if (!x)
         return;
+    for (int i = 0; i < x->recording_count; i++)
+        kernels_capture_free(x->kernels, x->recordings[i].recorded);
     alloc_free(x->address);
     alloc_free(x);
 }
 
-enum muster_status executor_run(struct executor *x, const struct executor_step *step,
-                                struct muster_error *err)
+static enum muster_status executor_walk(struct executor *x, const struct executor_step *step,
+                                        struct muster_error *err)
 {
     int end = step->gradients ? x->graph->op_count : x->graph->forward_count;
     for (int i = 0; i < end; i++) {
         const struct graph_op *op = &x->graph->ops[i];
         enum muster_status status = executor_calls[op->kind](x, op, step, err);
+        if (!status && step->after)
+            status = step->after(step->after_context, i, err);
         if (status)
             return status;
     }
     return MUSTER_OK;
+}
+
+/* The recording of such a micro-step. A loss scale that moved replaces an older one. */
+static struct executor_recording *executor_recording_of(struct executor *x, const struct executor_step *step,
+                                                        bool *seen)
+{
+    *seen = true;
+    for (int i = 0; i < x->recording_count; i++) {
+        struct executor_recording *entry = &x->recordings[i];
+        if (entry->gradients != step->gradients)
+            continue;
+        *seen = entry->gradient_scale == step->gradient_scale;
+        if (!*seen) {
+            kernels_capture_free(x->kernels, entry->recorded);
+            *entry = (struct executor_recording){step->gradients, step->gradient_scale, NULL};
+        }
+        return entry;
+    }
+    *seen = false;
+    if (x->recording_count == EXECUTOR_RECORDINGS_MAX)
+        return NULL;
+    struct executor_recording *entry = &x->recordings[x->recording_count++];
+    *entry = (struct executor_recording){step->gradients, step->gradient_scale, NULL};
+    return entry;
+}
+
+static enum muster_status executor_record(struct executor *x, const struct executor_step *step,
+                                          void **recorded, struct muster_error *err)
+{
+    enum muster_status status = kernels_capture_begin(x->kernels, err);
+    if (status)
+        return status;
+    struct muster_error ignored = {0};
+    status = executor_walk(x, step, err);
+    enum muster_status ended = kernels_capture_end(x->kernels, recorded, status ? &ignored : err);
+    return status ? status : ended;
+}
+
+enum muster_status executor_run(struct executor *x, const struct executor_step *step,
+                                struct muster_error *err)
+{
+    bool same_each_time = step->gradients && !step->after && x->graph->config.dropout == 0.0;
+    if (x->cannot_record || !same_each_time)
+        return executor_walk(x, step, err);
+    bool seen = false;
+    struct executor_recording *entry = executor_recording_of(x, step, &seen);
+    if (!entry || !seen)
+        return executor_walk(x, step, err); /* the first time, the back end chooses its algorithms */
+    if (!entry->recorded) {
+        enum muster_status status = executor_record(x, step, &entry->recorded, err);
+        x->cannot_record = status == MUSTER_ERR_UNSUPPORTED;
+        if (status)
+            return x->cannot_record ? executor_walk(x, step, err) : status;
+    }
+    return kernels_capture_run(x->kernels, entry->recorded, err);
 }
 
 void *executor_tensor(const struct executor *x, int tensor)

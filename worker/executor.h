@@ -26,6 +26,9 @@ struct executor_step {
     int slot;
     float gradient_scale; /* of the loss: 1 / tokens of the global batch */
     float *gradients;     /* flat space, fp32, added to; NULL: evaluation (forward only, no dropout) */
+    /* called after each operation, for who has to know when a gradient is complete; or NULL */
+    enum muster_status (*after)(void *context, int op, struct muster_error *err);
+    void *after_context;
 };
 
 /** Takes graph and kernels by reference. */
@@ -34,8 +37,11 @@ enum muster_status executor_create(const struct graph *graph, struct kernels *ke
                                    struct muster_error *err);
 void executor_destroy(struct executor *executor);
 
-/** One micro-batch: forward and backward, or forward alone. Inputs were copied before (train_step_feed).
- * Asynchronous where the back end is. */
+/**
+ * One micro-batch: forward and backward, or forward alone. Inputs were copied before (train_step_feed).
+ * Asynchronous where the back end is. Where the back end can record, a micro-step without dropout and without
+ * `after` is recorded the second time it comes and run as a whole from then on.
+ */
 enum muster_status executor_run(struct executor *executor, const struct executor_step *step,
                                 struct muster_error *err);
 

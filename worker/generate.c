@@ -99,10 +99,12 @@ static enum muster_status generate_open(struct generator *g, struct muster_error
         return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "%s: an mlp generates no text", g->options->path);
     g->job->train.global_batch_size = g->job->train.micro_batch_size = 1;
     g->job->parallel.logical_workers = 1;
+    if (g->job->train.precision == JOB_PRECISION_FP16)
+        g->job->train.precision = JOB_PRECISION_FP32; /* one text at a time is generated on the CPU */
     struct model_config config = job_model_config(g->job);
     struct plan_topology topology = {.ranks = 1, .threads = 1};
     status = plan_create(g->job, &config, &topology, &g->plan, err);
-    return status ? status : rank_state_create(g->job, g->plan, 0, NULL, &g->state, err);
+    return status ? status : rank_state_create(g->job, g->plan, 0, NULL, NULL, &g->state, err);
 }
 
 static enum muster_status generate_load_weights(struct generator *g, struct muster_error *err)

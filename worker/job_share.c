@@ -102,13 +102,14 @@ static enum muster_status job_share_compare(struct comm *comm, const struct plan
     return MUSTER_OK;
 }
 
-enum muster_status job_share_plan(struct job_share *share, struct comm *comm, struct muster_error *err)
+enum muster_status job_share_plan(struct job_share *share, struct comm *comm, bool on_device,
+                                  struct muster_error *err)
 {
     int threads = job_share_threads(share->job, comm);
     enum muster_status status = comm_broadcast(comm, &threads, sizeof threads, 0, err);
     if (status)
         return status;
-    struct plan_topology topology = {.ranks = comm->size, .threads = threads};
+    struct plan_topology topology = {.ranks = comm->size, .threads = threads, .on_device = on_device};
     status = plan_create(share->job, &share->config, &topology, &share->plan, err);
     if (status)
         return status;

@@ -23,9 +23,10 @@ struct job_share {
 enum muster_status job_share_read(struct job_share *share, struct comm *comm, const char *path,
                                   struct text *report, struct muster_error *err);
 
-/** Plans on every rank with rank 0's thread count and compares hashes (PEER names the first rank that
- * differs). Collective. */
-enum muster_status job_share_plan(struct job_share *share, struct comm *comm, struct muster_error *err);
+/** Plans on every rank with rank 0's thread count (`on_device`: for GPUs) and compares hashes (PEER names the
+ * first rank that differs). Collective. */
+enum muster_status job_share_plan(struct job_share *share, struct comm *comm, bool on_device,
+                                  struct muster_error *err);
 
 void job_share_release(struct job_share *share);
 

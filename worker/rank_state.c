@@ -43,6 +43,35 @@ static void rank_state_cut_pieces(struct rank_state *state)
     }
 }
 
+/* The copy in host memory: kind by kind, pieces in order. */
+static enum muster_status rank_state_cut_host(struct rank_state *state, struct muster_error *err)
+{
+    const struct plan *plan = state->plan;
+    if (state->memory.host_bytes == 0) {
+        state->host_pieces = state->pieces;
+        return MUSTER_OK;
+    }
+    void *block = NULL;
+    enum muster_status status =
+        kernels_memory_allocate_host(state->kernels, state->memory.host_bytes, &block, err);
+    if (status)
+        return status;
+    state->host_block = block;
+    state->host_pieces = alloc_zeroed((size_t)plan->bucket_count, sizeof *state->host_pieces);
+    if (!state->host_pieces)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the rank's state");
+    float *at = block;
+    for (int kind = 0; kind <= plan->state_count; kind++)
+        for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
+            struct ckpt_piece *piece = &state->host_pieces[bucket];
+            piece->begin = state->pieces[bucket].begin;
+            piece->end = state->pieces[bucket].end;
+            piece->data[kind] = at;
+            at += piece->end - piece->begin;
+        }
+    return MUSTER_OK;
+}
+
 static void rank_state_describe(struct rank_state *state)
 {
     const struct plan *plan = state->plan;
@@ -68,14 +97,32 @@ static void rank_state_describe(struct rank_state *state)
     };
 }
 
-static enum muster_status rank_state_start_executor(struct rank_state *state, const char *instruction_set,
-                                                    struct muster_error *err)
+/* The back end, its memory, and everything that points into it. */
+static enum muster_status rank_state_allocate(struct rank_state *state, const struct device *device,
+                                              const char *instruction_set, struct muster_error *err)
 {
-    enum muster_status status = kernels_cpu_create(
-        state->plan->threads, instruction_set, rank_state_region(state, PLAN_REGION_SCRATCH),
-        state->memory.region[PLAN_REGION_SCRATCH].bytes, &state->kernels, err);
+    static const struct device cpu = {0};
+    void *block = NULL;
+    enum muster_status status = device_kernels_create(
+        device ? device : &cpu, state->job, state->plan->threads, instruction_set, &state->kernels, err);
+    if (!status)
+        status = kernels_memory_allocate(state->kernels, state->memory.total_bytes, &block, err);
     if (status)
         return status;
+    state->block = block;
+    if (state->plan->on_device)
+        status = kernels_fill_zero(state->kernels, block, state->memory.total_bytes, err);
+    state->kernels->scratch = rank_state_region(state, PLAN_REGION_SCRATCH);
+    state->kernels->scratch_bytes = state->memory.region[PLAN_REGION_SCRATCH].bytes;
+    state->params = rank_state_region(state, PLAN_REGION_PARAMS);
+    state->gradients = rank_state_region(state, PLAN_REGION_GRADIENTS);
+    state->receive = rank_state_region(state, PLAN_REGION_RECEIVE);
+    rank_state_cut_pieces(state);
+    return status ? status : rank_state_cut_host(state, err);
+}
+
+static enum muster_status rank_state_start_executor(struct rank_state *state, struct muster_error *err)
+{
     struct executor_memory memory = {
         .params = state->params,
         .activations = rank_state_region(state, PLAN_REGION_ACTIVATIONS),
@@ -85,8 +132,8 @@ static enum muster_status rank_state_start_executor(struct rank_state *state, co
 }
 
 enum muster_status rank_state_create(const struct job *job, const struct plan *plan, int rank,
-                                     const char *instruction_set, struct rank_state **out,
-                                     struct muster_error *err)
+                                     const struct device *device, const char *instruction_set,
+                                     struct rank_state **out, struct muster_error *err)
 {
     *out = NULL;
     struct rank_state *state = alloc_zeroed(1, sizeof *state);
@@ -99,22 +146,27 @@ enum muster_status rank_state_create(const struct job *job, const struct plan *p
     status = plan_rank_memory(plan, rank, &state->memory, err);
     if (status)
         goto out;
-    state->block = alloc_pages((size_t)state->memory.total_bytes);
     state->pieces = alloc_zeroed((size_t)plan->bucket_count, sizeof *state->pieces);
     state->tensors = alloc_zeroed((size_t)plan->graph->param_count, sizeof *state->tensors);
-    if (!state->block || !state->pieces || !state->tensors) {
-        char bytes[32];
-        text_format_bytes(bytes, sizeof bytes, state->memory.total_bytes);
-        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "rank %d: the planned %s cannot be allocated",
-                                  rank, bytes);
+    bool rounds = plan->graph->pixels != GRAPH_NONE && plan->graph->compute_dtype != DTYPE_F32;
+    if (rounds)
+        state->pixels =
+            alloc_zeroed((size_t)plan->graph->tensors[plan->graph->pixels].count, sizeof *state->pixels);
+    if (!state->pieces || !state->tensors || (rounds && !state->pixels)) {
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the rank's state");
         goto out;
     }
-    state->params = rank_state_region(state, PLAN_REGION_PARAMS);
-    state->gradients = rank_state_region(state, PLAN_REGION_GRADIENTS);
-    state->receive = rank_state_region(state, PLAN_REGION_RECEIVE);
-    rank_state_cut_pieces(state);
+    status = rank_state_allocate(state, device, instruction_set, err);
+    if (status == MUSTER_ERR_NO_MEMORY) {
+        char bytes[32];
+        text_format_bytes(bytes, sizeof bytes, state->memory.total_bytes);
+        muster_error_set(err, MUSTER_ERR_NO_MEMORY, "rank %d: the planned %s cannot be allocated", rank,
+                         bytes);
+    }
+    if (status)
+        goto out;
     rank_state_describe(state);
-    status = rank_state_start_executor(state, instruction_set, err);
+    status = rank_state_start_executor(state, err);
     if (status)
         goto out;
     *out = state;
@@ -129,10 +181,16 @@ void rank_state_destroy(struct rank_state *state)
     if (!state)
         return;
     executor_destroy(state->executor);
+    if (state->kernels) {
+        kernels_memory_free_host(state->kernels, state->host_block, state->memory.host_bytes);
+        kernels_memory_free(state->kernels, state->block, state->memory.total_bytes);
+    }
     kernels_destroy(state->kernels);
-    alloc_pages_free(state->block, (size_t)state->memory.total_bytes);
+    if (state->host_pieces != state->pieces)
+        alloc_free(state->host_pieces);
     alloc_free(state->pieces);
     alloc_free(state->tensors);
+    alloc_free(state->pixels);
     alloc_free(state);
 }
 
@@ -156,12 +214,43 @@ static void rank_state_fill(const struct rank_state *state, const struct graph_p
     }
 }
 
+/* Copies the first `kind_count` kinds of every piece. */
+static enum muster_status rank_state_move(struct rank_state *state, bool to_host, int kind_count,
+                                          struct muster_error *err)
+{
+    if (state->host_pieces == state->pieces)
+        return MUSTER_OK;
+    for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
+        const struct ckpt_piece *device = &state->pieces[bucket], *host = &state->host_pieces[bucket];
+        int64_t bytes = (device->end - device->begin) * 4;
+        for (int kind = 0; kind < kind_count; kind++) {
+            enum muster_status status = to_host ? kernels_copy_to_host_later(state->kernels, host->data[kind],
+                                                                             device->data[kind], bytes, err)
+                                                : kernels_copy_to_device(state->kernels, device->data[kind],
+                                                                         host->data[kind], bytes, err);
+            if (status)
+                return status;
+        }
+    }
+    return kernels_synchronise(state->kernels, err);
+}
+
+enum muster_status rank_state_pull(struct rank_state *state, struct muster_error *err)
+{
+    return rank_state_move(state, true, 1 + state->plan->state_count, err);
+}
+
+enum muster_status rank_state_push(struct rank_state *state, struct muster_error *err)
+{
+    return rank_state_move(state, false, 1 + state->plan->state_count, err);
+}
+
 enum muster_status rank_state_initialise(struct rank_state *state, struct comm *comm,
                                          struct muster_error *err)
 {
     const struct graph *graph = state->plan->graph;
     for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
-        const struct ckpt_piece *piece = &state->pieces[bucket];
+        const struct ckpt_piece *piece = &state->host_pieces[bucket];
         for (int i = 0; i < graph->param_count; i++) {
             const struct graph_param *param = &graph->params[i];
             int64_t begin = piece->begin > param->offset ? piece->begin : param->offset;
@@ -172,7 +261,19 @@ enum muster_status rank_state_initialise(struct rank_state *state, struct comm *
                                 piece->data[0] + (begin - piece->begin));
         }
     }
-    return rank_state_publish_params(state, comm, err);
+    enum muster_status status = rank_state_move(state, false, 1, err);
+    return status ? status : rank_state_publish_params(state, comm, err);
+}
+
+const void *rank_state_pixels(struct rank_state *state, const float *pixels)
+{
+    const struct graph *graph = state->plan->graph;
+    if (!state->pixels)
+        return pixels;
+    bool bf16 = graph->compute_dtype == DTYPE_BF16;
+    for (int64_t i = 0; i < graph->tensors[graph->pixels].count; i++)
+        state->pixels[i] = bf16 ? dtype_bf16_from_f32(pixels[i]) : dtype_f16_from_f32(pixels[i]);
+    return state->pixels;
 }
 
 enum muster_status rank_state_gather_bucket(struct rank_state *state, struct comm *comm, int bucket,
@@ -185,6 +286,9 @@ enum muster_status rank_state_gather_bucket(struct rank_state *state, struct com
         struct plan_range owned = plan_owned_range(plan, bucket, rank);
         counts[rank] = (owned.end - owned.begin) * size;
     }
+    enum muster_status status = comm_begin_after(comm, kernels_stream(state->kernels), err);
+    if (status)
+        return status;
     return comm_all_gather(comm, (char *)state->params + plan->buckets[bucket].begin * size, counts, err);
 }
 
@@ -203,5 +307,5 @@ enum muster_status rank_state_publish_params(struct rank_state *state, struct co
         if (status)
             return status;
     }
-    return MUSTER_OK;
+    return comm_end_before(comm, kernels_stream(state->kernels), err);
 }

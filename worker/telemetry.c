@@ -110,13 +110,20 @@ void telemetry_step(struct telemetry *t, int64_t number, const struct train_step
     t->last_loss = result->loss;
     t->step_s_total += step_s;
     if (t->metrics) {
-        fprintf(t->metrics,
-                "{\"step\": %lld, \"loss\": %.17g, \"accuracy\": %.17g, \"grad_norm\": %.17g, \"lr\": %.17g, "
-                "\"tokens\": "
-                "%lld, \"step_ms\": %.3f, \"compute_ms\": %.3f, \"reduce_ms\": %.3f, \"update_ms\": %.3f}\n",
-                (long long)number, result->loss, result->accuracy, result->grad_norm, result->lr,
-                (long long)(number * t->plan->step_tokens), step_s * 1e3, result->compute_s * 1e3,
-                result->reduce_s * 1e3, result->update_s * 1e3);
+        char norm[32] = "null", scale[64] = ""; /* JSON knows no infinity */
+        if (!result->skipped)
+            snprintf(norm, sizeof norm, "%.17g", result->grad_norm);
+        if (t->job->train.precision == JOB_PRECISION_FP16)
+            snprintf(scale, sizeof scale, ", \"loss_scale\": %.17g, \"skipped\": %s", result->loss_scale,
+                     result->skipped ? "true" : "false");
+        fprintf(
+            t->metrics,
+            "{\"step\": %lld, \"loss\": %.17g, \"accuracy\": %.17g, \"grad_norm\": %s, \"lr\": %.17g, "
+            "\"tokens\": "
+            "%lld, \"step_ms\": %.3f, \"compute_ms\": %.3f, \"reduce_ms\": %.3f, \"update_ms\": %.3f%s}\n",
+            (long long)number, result->loss, result->accuracy, norm, result->lr,
+            (long long)(number * t->plan->step_tokens), step_s * 1e3, result->compute_s * 1e3,
+            result->reduce_s * 1e3, result->update_s * 1e3, scale);
         fflush(t->metrics);
     }
     t->interval_steps++;

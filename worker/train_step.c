@@ -12,20 +12,23 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/tree.h"
+#include "worker/bucket_order.h"
 #include "worker/schedule.h"
 
 struct train_step {
-    struct rank_state *state;
-    struct comm *comm;
-    struct reducer *reducer;
-    struct optimizer *optimizer;
-    float *host;                      /* [tokens] losses or hits of a micro-batch */
+    struct train_step_parts parts;
+    float
+        *results; /* [slots of this rank][train_step_result_floats], host memory that the back end reaches */
+    int64_t results_bytes;
+    double *squares; /* of the owned chunks, likewise */
+    int64_t squares_bytes;
     double *exchange;                 /* all ranks' blocks */
     int64_t *block_bytes;             /* [ranks] */
     int64_t *block_first;             /* [ranks] index of a rank's block in exchange */
     double *leaf_loss, *leaf_correct; /* [logical_workers] */
     double *chunk_squares;            /* [chunk_count] */
-    float **mine;                     /* [bucket_count] reduced gradients of the owned ranges */
+    int *bucket_last_op;              /* [bucket_count] see bucket_order.h */
+    int buckets_started;              /* of the step in hand */
 };
 
 static int train_step_leaves(const struct plan *plan, int rank)
@@ -33,39 +36,67 @@ static int train_step_leaves(const struct plan *plan, int rank)
     return plan->block_begin[rank + 1] - plan->block_begin[rank];
 }
 
-enum muster_status train_step_create(struct rank_state *state, struct comm *comm, struct reducer *reducer,
-                                     struct optimizer *optimizer, struct train_step **out,
-                                     struct muster_error *err)
+static int64_t train_step_owned_chunks(const struct plan *plan, int rank)
 {
-    *out = NULL;
+    return plan_owned_count(plan, rank) / plan->chunk_elements;
+}
+
+/* Where each rank's doubles lie in the exchange. */
+static void train_step_cut_blocks(struct train_step *step, const struct plan *plan)
+{
+    int64_t first = 0;
+    for (int rank = 0; rank < plan->ranks; rank++) {
+        int64_t count = 1 + 2 * train_step_leaves(plan, rank) + train_step_owned_chunks(plan, rank);
+        step->block_first[rank] = first;
+        step->block_bytes[rank] = count * (int64_t)sizeof(double);
+        first += count;
+    }
+}
+
+static enum muster_status train_step_allocate(struct train_step *step, struct muster_error *err)
+{
+    struct rank_state *state = step->parts.state;
     const struct plan *plan = state->plan;
-    struct train_step *step = alloc_zeroed(1, sizeof *step);
-    if (!step)
-        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the training step");
-    *step = (struct train_step){.state = state, .comm = comm, .reducer = reducer, .optimizer = optimizer};
     size_t ranks = (size_t)plan->ranks, leaves = (size_t)plan->logical_workers;
     int64_t total = plan->ranks + 2 * plan->logical_workers + plan->chunk_count;
-    step->host = alloc_zeroed((size_t)plan->graph->tokens, sizeof *step->host);
     step->exchange = alloc_zeroed((size_t)total, sizeof *step->exchange);
     step->block_bytes = alloc_zeroed(ranks, sizeof *step->block_bytes);
     step->block_first = alloc_zeroed(ranks, sizeof *step->block_first);
     step->leaf_loss = alloc_zeroed(leaves, sizeof *step->leaf_loss);
     step->leaf_correct = alloc_zeroed(leaves, sizeof *step->leaf_correct);
     step->chunk_squares = alloc_zeroed((size_t)plan->chunk_count, sizeof *step->chunk_squares);
-    step->mine = alloc_zeroed((size_t)plan->bucket_count, sizeof *step->mine);
-    if (!step->host || !step->exchange || !step->block_bytes || !step->block_first || !step->leaf_loss ||
-        !step->leaf_correct || !step->chunk_squares || !step->mine) {
-        train_step_destroy(step);
+    step->bucket_last_op = alloc_zeroed((size_t)plan->bucket_count, sizeof *step->bucket_last_op);
+    if (!step->exchange || !step->block_bytes || !step->block_first || !step->leaf_loss ||
+        !step->leaf_correct || !step->chunk_squares || !step->bucket_last_op)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the training step");
+    int slots = train_step_leaves(plan, state->rank) * plan->slots_per_worker;
+    step->results_bytes = slots * train_step_result_floats(plan) * (int64_t)sizeof(float);
+    step->squares_bytes = train_step_owned_chunks(plan, state->rank) * (int64_t)sizeof(double);
+    void *results = NULL, *squares = NULL;
+    enum muster_status status =
+        kernels_memory_allocate_host(state->kernels, step->results_bytes, &results, err);
+    if (!status)
+        status = kernels_memory_allocate_host(state->kernels, step->squares_bytes, &squares, err);
+    step->results = results;
+    step->squares = squares;
+    return status;
+}
+
+enum muster_status train_step_create(const struct train_step_parts *parts, struct train_step **out,
+                                     struct muster_error *err)
+{
+    *out = NULL;
+    struct train_step *step = alloc_zeroed(1, sizeof *step);
+    if (!step)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the training step");
+    step->parts = *parts;
+    enum muster_status status = train_step_allocate(step, err);
+    if (status) {
+        train_step_destroy(step);
+        return status;
     }
-    int64_t first = 0;
-    for (int rank = 0; rank < plan->ranks; rank++) {
-        int64_t count =
-            1 + 2 * train_step_leaves(plan, rank) + plan_owned_count(plan, rank) / plan->chunk_elements;
-        step->block_first[rank] = first;
-        step->block_bytes[rank] = count * (int64_t)sizeof(double);
-        first += count;
-    }
+    train_step_cut_blocks(step, parts->state->plan);
+    bucket_order_fill(parts->state->plan, step->bucket_last_op);
     *out = step;
     return MUSTER_OK;
 }
@@ -74,14 +105,15 @@ void train_step_destroy(struct train_step *step)
 {
     if (!step)
         return;
-    alloc_free(step->host);
+    kernels_memory_free_host(step->parts.state->kernels, step->results, step->results_bytes);
+    kernels_memory_free_host(step->parts.state->kernels, step->squares, step->squares_bytes);
     alloc_free(step->exchange);
     alloc_free(step->block_bytes);
     alloc_free(step->block_first);
     alloc_free(step->leaf_loss);
     alloc_free(step->leaf_correct);
     alloc_free(step->chunk_squares);
-    alloc_free(step->mine);
+    alloc_free(step->bucket_last_op);
     alloc_free(step);
 }
 
@@ -98,80 +130,98 @@ enum muster_status train_step_feed(struct rank_state *state, const struct loader
     if (graph->ids != GRAPH_NONE)
         return kernels_copy_to_device(kernels, executor_tensor(state->executor, graph->ids), batch->ids,
                                       graph->tensors[graph->ids].bytes, err);
-    void *pixels = executor_tensor(state->executor, graph->pixels);
-    if (graph->compute_dtype == DTYPE_BF16)
-        return kernels_round_to(kernels, graph->compute_dtype, pixels, batch->pixels,
-                                graph->tensors[graph->pixels].count, err);
-    return kernels_copy_to_device(kernels, pixels, batch->pixels, graph->tensors[graph->pixels].bytes, err);
+    return kernels_copy_to_device(kernels, executor_tensor(state->executor, graph->pixels),
+                                  rank_state_pixels(state, batch->pixels),
+                                  graph->tensors[graph->pixels].bytes, err);
 }
 
-static double train_step_sum(const float *values, int64_t count)
+int64_t train_step_result_floats(const struct plan *plan)
 {
-    double sum = 0.0;
-    for (int64_t i = 0; i < count; i++)
-        sum += (double)values[i];
-    return sum;
+    const struct graph *graph = plan->graph;
+    return graph->tensors[graph->loss].count + graph->tensors[graph->correct].count;
 }
 
-enum muster_status train_step_results(struct rank_state *state, float *host, double *loss, double *correct,
-                                      struct muster_error *err)
+enum muster_status train_step_fetch(struct rank_state *state, float *host, struct muster_error *err)
 {
     const struct graph *graph = state->plan->graph;
-    const struct graph_tensor *tensor = &graph->tensors[graph->loss];
-    enum muster_status status = kernels_synchronise(state->kernels, err);
-    if (!status)
-        status = kernels_copy_to_host(state->kernels, host, executor_tensor(state->executor, graph->loss),
-                                      tensor->bytes, err);
+    const struct graph_tensor *loss = &graph->tensors[graph->loss];
+    enum muster_status status = kernels_copy_to_host_later(
+        state->kernels, host, executor_tensor(state->executor, graph->loss), loss->bytes, err);
     if (status)
         return status;
-    *loss = train_step_sum(host, tensor->count);
-    status = kernels_copy_to_host(state->kernels, host, executor_tensor(state->executor, graph->correct),
-                                  tensor->bytes, err);
-    *correct = train_step_sum(host, tensor->count);
-    return status;
+    return kernels_copy_to_host_later(state->kernels, host + loss->count,
+                                      executor_tensor(state->executor, graph->correct),
+                                      graph->tensors[graph->correct].bytes, err);
+}
+
+void train_step_sum(const struct plan *plan, const float *host, double *loss, double *correct)
+{
+    int64_t count = plan->graph->tensors[plan->graph->loss].count;
+    *loss = *correct = 0.0;
+    for (int64_t i = 0; i < count; i++)
+        *loss += (double)host[i];
+    for (int64_t i = count; i < train_step_result_floats(plan); i++)
+        *correct += (double)host[i];
+}
+
+/* Starts the buckets that are complete after operation `op` of the rank's last micro-step. */
+static enum muster_status train_step_after(void *context, int op, struct muster_error *err)
+{
+    struct train_step *step = context;
+    const struct plan *plan = step->parts.state->plan;
+    while (step->buckets_started < plan->bucket_count && step->bucket_last_op[step->buckets_started] <= op) {
+        enum muster_status status = reducer_start_bucket(step->parts.reducer, step->buckets_started, err);
+        if (status)
+            return status;
+        step->buckets_started++;
+    }
+    return MUSTER_OK;
 }
 
 /* One logical worker: its slots in order, gradients accumulated in place. */
 static enum muster_status train_step_leaf(struct train_step *step, struct loader *loader, int64_t number,
-                                          int leaf, double *loss, double *correct, struct muster_error *err)
+                                          int leaf, struct muster_error *err)
 {
-    struct rank_state *state = step->state;
+    struct rank_state *state = step->parts.state;
     const struct plan *plan = state->plan;
     struct executor_step micro = {.seed = (uint64_t)state->job->seed,
                                   .step = number,
-                                  .gradient_scale = (float)(1.0 / (double)plan->step_tokens)};
-    enum muster_status status = reducer_leaf_begin(step->reducer, leaf, &micro.gradients, err);
-    *loss = *correct = 0.0;
+                                  .gradient_scale =
+                                      (float)(step->parts.scaler->scale / (double)plan->step_tokens)};
+    bool last_leaf = leaf == train_step_leaves(plan, state->rank) - 1;
+    enum muster_status status = reducer_leaf_begin(step->parts.reducer, leaf, &micro.gradients, err);
     for (int i = 0; i < plan->slots_per_worker && !status; i++) {
+        float *results = step->results + (leaf * plan->slots_per_worker + i) * train_step_result_floats(plan);
         struct loader_batch batch;
-        double slot_loss = 0.0, slot_correct = 0.0;
         status = loader_next(loader, &batch, err);
         if (!status)
             status = train_step_feed(state, &batch, err);
         micro.slot = batch.slot;
+        if (last_leaf && i == plan->slots_per_worker - 1 && reducer_overlaps(step->parts.reducer)) {
+            micro.after = train_step_after;
+            micro.after_context = step;
+        }
         if (!status)
             status = executor_run(state->executor, &micro, err);
         if (!status)
-            status = train_step_results(state, step->host, &slot_loss, &slot_correct, err);
-        *loss += slot_loss;
-        *correct += slot_correct;
+            status = train_step_fetch(state, results, err);
     }
-    return status ? status : reducer_leaf_end(step->reducer, leaf, err);
+    return status ? status : reducer_leaf_end(step->parts.reducer, leaf, err);
 }
 
-static enum muster_status train_step_reduce(struct train_step *step, double *squares,
-                                            struct muster_error *err)
+/* Sums of squares of the owned chunks, where the reduced gradients are. */
+static enum muster_status train_step_squares(struct train_step *step, struct muster_error *err)
 {
-    const struct plan *plan = step->state->plan;
+    struct rank_state *state = step->parts.state;
+    const struct plan *plan = state->plan;
     int64_t chunk = 0;
     for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
-        enum muster_status status = reducer_reduce_bucket(step->reducer, bucket, &step->mine[bucket], err);
-        if (status)
-            return status;
-        struct plan_range owned = plan_owned_range(plan, bucket, step->state->rank);
+        struct plan_range owned = plan_owned_range(plan, bucket, state->rank);
+        const float *mine = reducer_mine(step->parts.reducer, bucket);
         for (int64_t at = owned.begin; at < owned.end; at += plan->chunk_elements) {
-            status = kernels_sum_squares(step->state->kernels, step->mine[bucket] + (at - owned.begin),
-                                         plan->chunk_elements, &squares[chunk++], err);
+            enum muster_status status =
+                kernels_sum_squares(state->kernels, mine + (at - owned.begin), plan->chunk_elements,
+                                    &step->squares[chunk++], err);
             if (status)
                 return status;
         }
@@ -179,10 +229,42 @@ static enum muster_status train_step_reduce(struct train_step *step, double *squ
     return MUSTER_OK;
 }
 
+static enum muster_status train_step_reduce(struct train_step *step, struct muster_error *err)
+{
+    enum muster_status status = train_step_after(step, step->parts.state->plan->graph->op_count, err);
+    if (!status)
+        status = reducer_finish(step->parts.reducer, err);
+    if (!status)
+        status = train_step_squares(step, err);
+    return status ? status : kernels_synchronise(step->parts.state->kernels, err);
+}
+
+/* This rank's doubles: flags, losses and hits of its logical workers (slots in order), squares of its chunks.
+ */
+static void train_step_pack(struct train_step *step, uint64_t flags)
+{
+    const struct plan *plan = step->parts.state->plan;
+    int rank = step->parts.state->rank, leaves = train_step_leaves(plan, rank);
+    double *block = step->exchange + step->block_first[rank];
+    const float *results = step->results;
+    block[0] = (double)flags;
+    for (int leaf = 0; leaf < leaves; leaf++) {
+        block[1 + leaf] = block[1 + leaves + leaf] = 0.0;
+        for (int i = 0; i < plan->slots_per_worker; i++) {
+            double loss, correct;
+            train_step_sum(plan, results, &loss, &correct);
+            block[1 + leaf] += loss;
+            block[1 + leaves + leaf] += correct;
+            results += train_step_result_floats(plan);
+        }
+    }
+    memcpy(block + 1 + 2 * leaves, step->squares, (size_t)step->squares_bytes);
+}
+
 /* Puts what the ranks sent where it belongs: leaves by index, chunks by index. */
 static void train_step_unpack(struct train_step *step, uint64_t *flags)
 {
-    const struct plan *plan = step->state->plan;
+    const struct plan *plan = step->parts.state->plan;
     *flags = 0;
     for (int rank = 0; rank < plan->ranks; rank++) {
         const double *block = step->exchange + step->block_first[rank];
@@ -203,8 +285,8 @@ static void train_step_unpack(struct train_step *step, uint64_t *flags)
 static enum muster_status train_step_agree(struct train_step *step, struct train_step_result *result,
                                            struct muster_error *err)
 {
-    const struct plan *plan = step->state->plan;
-    enum muster_status status = comm_all_gather(step->comm, step->exchange, step->block_bytes, err);
+    const struct plan *plan = step->parts.state->plan;
+    enum muster_status status = comm_all_gather(step->parts.host, step->exchange, step->block_bytes, err);
     if (status)
         return status;
     train_step_unpack(step, &result->flags);
@@ -213,53 +295,69 @@ static enum muster_status train_step_agree(struct train_step *step, struct train
         squares += step->chunk_squares[i];
     result->loss = tree_sum(step->leaf_loss, plan->logical_workers) / tokens;
     result->accuracy = tree_sum(step->leaf_correct, plan->logical_workers) / tokens;
-    result->grad_norm = sqrt(squares);
+    result->grad_norm = sqrt(squares) / result->loss_scale;
     return MUSTER_OK;
+}
+
+/* Whether the step counts: everybody decides from the same numbers. */
+static enum muster_status train_step_judge(struct train_step *step, int64_t number,
+                                           struct train_step_result *result, struct muster_error *err)
+{
+    bool scales = step->parts.state->job->train.precision == JOB_PRECISION_FP16;
+    bool finite = isfinite(result->loss) && isfinite(result->grad_norm);
+    if (scales && isfinite(result->loss)) {
+        result->skipped = !finite;
+        return loss_scaler_update(step->parts.scaler, !finite, err);
+    }
+    if (finite)
+        return MUSTER_OK;
+    return muster_error_set(err, MUSTER_ERR_NUMERIC, "step %lld: loss %g and gradient norm %g must be finite",
+                            (long long)number + 1, result->loss, result->grad_norm);
 }
 
 static enum muster_status train_step_update(struct train_step *step, int64_t number,
                                             const struct train_step_result *result, struct muster_error *err)
 {
-    double clip = step->state->job->train.grad_clip;
-    float scale = clip > 0.0 && result->grad_norm > clip ? (float)(clip / (result->grad_norm + 1e-6)) : 1.0f;
-    for (int bucket = 0; bucket < step->state->plan->bucket_count; bucket++) {
-        enum muster_status status = optimizer_update_bucket(step->optimizer, bucket, step->mine[bucket],
-                                                            number, result->lr, scale, err);
+    struct rank_state *state = step->parts.state;
+    double clip = state->job->train.grad_clip;
+    double scale = clip > 0.0 && result->grad_norm > clip ? clip / (result->grad_norm + 1e-6) : 1.0;
+    for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
+        enum muster_status status =
+            optimizer_update_bucket(step->parts.optimizer, bucket, reducer_mine(step->parts.reducer, bucket),
+                                    number, result->lr, (float)(scale / result->loss_scale), err);
         if (!status)
-            status = rank_state_gather_bucket(step->state, step->comm, bucket, err);
+            status = rank_state_gather_bucket(state, step->parts.data, bucket, err);
         if (status)
             return status;
     }
-    return MUSTER_OK;
+    return comm_end_before(step->parts.data, kernels_stream(state->kernels), err);
 }
 
 enum muster_status train_step_run(struct train_step *step, struct loader *loader, int64_t number,
                                   uint64_t flags, struct train_step_result *result, struct muster_error *err)
 {
-    const struct plan *plan = step->state->plan;
-    int leaves = train_step_leaves(plan, step->state->rank);
-    double *block = step->exchange + step->block_first[step->state->rank];
+    struct rank_state *state = step->parts.state;
+    int leaves = train_step_leaves(state->plan, state->rank);
     double started = clock_seconds();
-    *result = (struct train_step_result){.lr = schedule_lr(step->state->job, number)};
-    block[0] = (double)flags;
+    *result = (struct train_step_result){.lr = schedule_lr(state->job, number),
+                                         .loss_scale = step->parts.scaler->scale};
+    step->buckets_started = 0;
     for (int leaf = 0; leaf < leaves; leaf++) {
-        enum muster_status status =
-            train_step_leaf(step, loader, number, leaf, &block[1 + leaf], &block[1 + leaves + leaf], err);
+        enum muster_status status = train_step_leaf(step, loader, number, leaf, err);
         if (status)
             return status;
     }
     double computed = clock_seconds();
-    enum muster_status status = train_step_reduce(step, block + 1 + 2 * leaves, err);
-    if (!status)
-        status = train_step_agree(step, result, err);
+    enum muster_status status = train_step_reduce(step, err);
     if (status)
         return status;
+    train_step_pack(step, flags);
+    status = train_step_agree(step, result, err);
     double reduced = clock_seconds();
-    if (!isfinite(result->loss) || !isfinite(result->grad_norm))
-        return muster_error_set(err, MUSTER_ERR_NUMERIC,
-                                "step %lld: loss %g and gradient norm %g must be finite",
-                                (long long)number + 1, result->loss, result->grad_norm);
-    status = train_step_update(step, number, result, err);
+    if (!status)
+        status = train_step_judge(step, number, result, err);
+    if (!status && !result->skipped)
+        status = train_step_update(step, number, result, err);
     result->compute_s = computed - started;
     result->reduce_s = reduced - computed;
     result->update_s = clock_seconds() - reduced;

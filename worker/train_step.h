@@ -8,6 +8,7 @@
 #define MUSTER_WORKER_TRAIN_STEP_H
 
 #include "worker/data/loader.h"
+#include "worker/loss_scaler.h"
 #include "worker/optimizer.h"
 #include "worker/reducer.h"
 
@@ -21,13 +22,23 @@ struct train_step_result {
     double accuracy;  /* share of targets that had the largest logit */
     double grad_norm; /* before clipping */
     double lr;
+    double loss_scale;                    /* of this step; 1 unless fp16 */
+    bool skipped;                         /* the fp16 gradient overflowed: no weight was touched */
     uint64_t flags;                       /* OR over ranks */
     double compute_s, reduce_s, update_s; /* of this rank */
 };
 
-/** Takes all parts by reference. */
-enum muster_status train_step_create(struct rank_state *state, struct comm *comm, struct reducer *reducer,
-                                     struct optimizer *optimizer, struct train_step **out,
+/** What a step is made of; all outlive it. */
+struct train_step_parts {
+    struct rank_state *state;
+    struct comm *host; /* for what the ranks agree on, in host memory */
+    struct comm *data; /* for gradients and weights, in the back end's memory; may be `host` */
+    struct reducer *reducer;
+    struct optimizer *optimizer;
+    struct loss_scaler *scaler;
+};
+
+enum muster_status train_step_create(const struct train_step_parts *parts, struct train_step **out,
                                      struct muster_error *err);
 /** Takes NULL. */
 void train_step_destroy(struct train_step *step);
@@ -45,8 +56,14 @@ enum muster_status train_step_run(struct train_step *step, struct loader *loader
 enum muster_status train_step_feed(struct rank_state *state, const struct loader_batch *batch,
                                    struct muster_error *err);
 
-/** Sums of the last micro-batch's losses and hits, in token order, in double. */
-enum muster_status train_step_results(struct rank_state *state, float *host, double *loss, double *correct,
-                                      struct muster_error *err);
+/** Floats of a micro-batch's losses and hits. */
+int64_t train_step_result_floats(const struct plan *plan);
+
+/** Fetches the last micro-batch's losses and hits, which are in `host` (kernels_memory_allocate_host,
+ * train_step_result_floats) after the back end's next synchronise. */
+enum muster_status train_step_fetch(struct rank_state *state, float *host, struct muster_error *err);
+
+/** Their sums, in token order, in double. */
+void train_step_sum(const struct plan *plan, const float *host, double *loss, double *correct);
 
 #endif

@@ -19,6 +19,8 @@
 
 struct trainer {
     struct comm *comm;
+    struct comm *device_comm; /* between GPUs; NULL on the CPU */
+    struct device device;
     const struct trainer_options *options;
     struct job_share share;
     struct run_folder folder;
@@ -26,6 +28,7 @@ struct trainer {
     struct reducer *reducer;
     struct optimizer *optimizer;
     struct train_step *step;
+    struct loss_scaler scaler;
     struct dataset *train, *val;
     struct sampler *sampler;
     struct loader *loader;
@@ -67,16 +70,34 @@ static enum muster_status trainer_start_loader(struct trainer *t, struct muster_
     return loader_create(t->train, t->sampler, &options, &t->loader, err);
 }
 
+/* What gradients and weights travel through. */
+static struct comm *trainer_data_comm(const struct trainer *t)
+{
+    return t->device_comm ? t->device_comm : t->comm;
+}
+
 static enum muster_status trainer_build(struct trainer *t, struct muster_error *err)
 {
-    enum muster_status status = rank_state_create(t->share.job, t->share.plan, t->comm->rank,
+    const struct job *job = t->share.job;
+    enum muster_status status = rank_state_create(job, t->share.plan, t->comm->rank, &t->device,
                                                   t->options->instruction_set, &t->state, err);
     if (!status)
-        status = reducer_create(t->state, t->comm, &t->reducer, err);
+        status = device_comm_create(&t->device, job, t->comm, t->state->kernels, &t->device_comm, err);
+    if (!status)
+        status = reducer_create(t->state, trainer_data_comm(t), job->parallel.overlap_comm, &t->reducer, err);
     if (!status)
         status = optimizer_create(t->state, &t->optimizer, err);
+    loss_scaler_init(&t->scaler, job);
+    struct train_step_parts parts = {
+        .state = t->state,
+        .host = t->comm,
+        .data = trainer_data_comm(t),
+        .reducer = t->reducer,
+        .optimizer = t->optimizer,
+        .scaler = &t->scaler,
+    };
     if (!status)
-        status = train_step_create(t->state, t->comm, t->reducer, t->optimizer, &t->step, err);
+        status = train_step_create(&parts, &t->step, err);
     return status ? status : trainer_open_data(t, err);
 }
 
@@ -85,21 +106,26 @@ static enum muster_status trainer_resume(struct trainer *t, struct muster_error 
 {
     const struct job *job = t->share.job;
     const char *resume = t->options->resume ? t->options->resume : job->checkpoint.resume;
-    int64_t step = -1, tokens = 0;
+    struct checkpoint_progress progress = {.step = -1};
     bool from_folder = strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0;
     enum muster_status status = MUSTER_OK;
     if (strcmp(resume, "never") != 0)
         status = checkpoint_load(t->comm, job->checkpoint.dir, from_folder ? resume : NULL, &t->state->layout,
-                                 job_hash(job), t->state->pieces, t->share.plan->bucket_count, &step, &tokens,
+                                 job_hash(job), t->state->host_pieces, t->share.plan->bucket_count, &progress,
                                  err);
     if (status)
         return status;
-    if (step < 0) {
+    if (progress.step < 0) {
         t->saved_step = -1;
-        return rank_state_initialise(t->state, t->comm, err);
+        return rank_state_initialise(t->state, trainer_data_comm(t), err);
     }
-    t->steps_done = t->saved_step = step;
-    return rank_state_publish_params(t->state, t->comm, err);
+    t->steps_done = t->saved_step = progress.step;
+    if (progress.loss_scale.scale > 0.0) {
+        t->scaler.scale = progress.loss_scale.scale;
+        t->scaler.good_steps = progress.loss_scale.good_steps;
+    }
+    status = rank_state_push(t->state, err);
+    return status ? status : rank_state_publish_params(t->state, trainer_data_comm(t), err);
 }
 
 static enum muster_status trainer_save(struct trainer *t, struct muster_error *err)
@@ -109,6 +135,8 @@ static enum muster_status trainer_save(struct trainer *t, struct muster_error *e
     struct text yaml;
     text_init(&yaml);
     enum muster_status status = job_write_yaml(job, &yaml, err);
+    if (!status)
+        status = rank_state_pull(t->state, err);
     struct ckpt_identity identity = {
         .step = t->steps_done,
         .job = job_hash(job),
@@ -116,10 +144,11 @@ static enum muster_status trainer_save(struct trainer *t, struct muster_error *e
         .numerics = t->state->kernels->numerics,
         .writer_count = t->comm->size,
         .tokens_seen = t->steps_done * t->share.plan->step_tokens,
+        .loss_scale = {t->scaler.window > 0 ? t->scaler.scale : 0.0, t->scaler.good_steps},
     };
     if (!status)
         status =
-            checkpoint_save(t->comm, job->checkpoint.dir, &t->state->layout, &identity, t->state->pieces,
+            checkpoint_save(t->comm, job->checkpoint.dir, &t->state->layout, &identity, t->state->host_pieces,
                             t->share.plan->bucket_count, (int)job->checkpoint.keep_last, &t->state_hash, err);
     text_release(&yaml);
     bool survivable = status == MUSTER_ERR_NO_SPACE || status == MUSTER_ERR_IO;
@@ -186,6 +215,9 @@ static void trainer_introduce(struct trainer *t)
                   model_type_name(plan->graph->config.type), count, plan->ranks, plan->ranks == 1 ? "" : "s",
                   plan->threads, plan->threads == 1 ? "" : "s", t->comm->node_count,
                   t->comm->node_count == 1 ? "" : "s", memory, t->state->kernels->numerics);
+    if (t->comm->size > 1)
+        telemetry_say(&t->telemetry, "ranks talk over %s%s", comm_transport(trainer_data_comm(t)),
+                      reducer_overlaps(t->reducer) ? " while they compute" : "");
     if (t->steps_done > 0)
         telemetry_say(&t->telemetry, "resumed from the checkpoint of step %lld", (long long)t->steps_done);
     log_info("plan: %d logical workers, %lld slots a step, block %d to %d", plan->logical_workers,
@@ -195,9 +227,10 @@ static void trainer_introduce(struct trainer *t)
 
 static enum muster_status trainer_finish(struct trainer *t, bool stopped, struct muster_error *err)
 {
-    enum muster_status status =
-        checkpoint_state_hash(t->comm, &t->state->layout, t->steps_done, t->state->pieces,
-                              t->share.plan->bucket_count, &t->state_hash, err);
+    enum muster_status status = rank_state_pull(t->state, err);
+    if (!status)
+        status = checkpoint_state_hash(t->comm, &t->state->layout, t->steps_done, t->state->host_pieces,
+                                       t->share.plan->bucket_count, &t->state_hash, err);
     if (status)
         return status;
     char hash[HASH_TEXT_SIZE];
@@ -220,7 +253,9 @@ static enum muster_status trainer_stages(struct trainer *t, struct muster_error 
     enum muster_status status =
         job_share_read(&t->share, t->comm, t->options->job_path, t->options->report, err);
     if (!status)
-        status = job_share_plan(&t->share, t->comm, err);
+        status = device_choose(t->share.job, t->comm, &t->device, err);
+    if (!status)
+        status = job_share_plan(&t->share, t->comm, t->device.plugin != NULL, err);
     if (!status)
         status = run_folder_open(&t->folder, t->comm, t->share.job, err);
     if (!status)
@@ -260,6 +295,7 @@ enum muster_status trainer_run(struct comm *comm, const struct trainer_options *
     train_step_destroy(t.step);
     optimizer_destroy(t.optimizer);
     reducer_destroy(t.reducer);
+    comm_destroy(t.device_comm);
     rank_state_destroy(t.state);
     run_folder_close(&t.folder);
     job_share_release(&t.share);

@@ -109,6 +109,11 @@ int64_t ckpt_tokens_seen(const struct ckpt *ckpt)
     return ckpt->tokens_seen;
 }
 
+struct ckpt_loss_scale ckpt_loss_scale(const struct ckpt *ckpt)
+{
+    return ckpt->loss_scale;
+}
+
 struct hash128 ckpt_job_hash(const struct ckpt *ckpt)
 {
     return ckpt->job;

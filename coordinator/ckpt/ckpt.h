@@ -57,6 +57,12 @@ struct ckpt_piece {
     float *data[CKPT_KINDS_MAX];
 };
 
+/** The fp16 loss scale after the step; scale 0 where the job has none. */
+struct ckpt_loss_scale {
+    double scale;
+    int64_t good_steps; /* since it last changed */
+};
+
 /** What identifies the run; kept in the MANIFEST. */
 struct ckpt_identity {
     int64_t step;         /* steps done */
@@ -65,6 +71,7 @@ struct ckpt_identity {
     const char *numerics; /* back end, instruction set, libraries */
     int writer_count;
     int64_t tokens_seen;
+    struct ckpt_loss_scale loss_scale;
 };
 
 /* ---- writing (each rank its own shard; worker/checkpoint.c collects the records) ---- */
@@ -107,6 +114,7 @@ void ckpt_close(struct ckpt *ckpt);
 
 int64_t ckpt_step(const struct ckpt *ckpt);
 int64_t ckpt_tokens_seen(const struct ckpt *ckpt);
+struct ckpt_loss_scale ckpt_loss_scale(const struct ckpt *ckpt);
 struct hash128 ckpt_job_hash(const struct ckpt *ckpt);
 struct hash128 ckpt_recorded_state_hash(const struct ckpt *ckpt);
 const char *ckpt_job_yaml(const struct ckpt *ckpt);

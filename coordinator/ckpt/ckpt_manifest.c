@@ -55,6 +55,9 @@ static enum muster_status manifest_print(struct text *out, const struct ckpt_lay
     text_print(out, "{\n\"format\": \"" CKPT_FORMAT_NAME "\",\n\"version\": %d,\n", CKPT_FORMAT_VERSION);
     text_print(out, "\"step\": %" PRId64 ",\n\"tokens_seen\": %" PRId64 ",\n\"writer_count\": %d,\n",
                identity->step, identity->tokens_seen, identity->writer_count);
+    if (identity->loss_scale.scale > 0.0)
+        text_print(out, "\"loss_scale\": {\"scale\": %.17g, \"good_steps\": %" PRId64 "},\n",
+                   identity->loss_scale.scale, identity->loss_scale.good_steps);
     hash_print(out, "state_hash", state_hash);
     hash_print(out, "job_hash", identity->job);
     enum muster_status status = string_print(out, "job_yaml", identity->job_yaml, err);

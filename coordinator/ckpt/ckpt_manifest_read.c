@@ -54,11 +54,30 @@ struct manifest_lists {
     json_t *kinds, *tensors, *shards;
 };
 
+/* Optional: only fp16 has one. */
+static enum muster_status loss_scale_read(struct ckpt *ckpt, json_t *value, const char *name,
+                                          struct muster_error *err)
+{
+    json_error_t at;
+    json_int_t good_steps;
+    double scale;
+    if (value == NULL)
+        return MUSTER_OK;
+    if (json_unpack_ex(value, &at, 0, "{s:F, s:I!}", "scale", &scale, "good_steps", &good_steps) != 0)
+        return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: loss_scale: %s", name, at.text);
+    if (!(scale >= 1.0 && scale <= 1e9) || good_steps < 0)
+        return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: a loss scale of %g after %lld steps cannot be",
+                                name, scale, (long long)good_steps);
+    ckpt->loss_scale = (struct ckpt_loss_scale){scale, good_steps};
+    return MUSTER_OK;
+}
+
 static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *lists, const char *name,
                                     struct muster_error *err)
 {
     const char *format, *state, *job, *self;
     json_int_t version, step, tokens, writers, flat, chunk, block;
+    json_t *loss_scale = NULL;
     json_error_t at;
     if (json_unpack_ex(ckpt->root, &at, 0, "{s:s, s:I}", "format", &format, "version", &version) != 0)
         return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: %s", name, at.text);
@@ -67,13 +86,14 @@ static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *li
                                 "%s: format \"%.40s\" version %lld, this muster reads " CKPT_FORMAT_NAME
                                 " version %d",
                                 name, format, (long long)version, CKPT_FORMAT_VERSION);
-    if (json_unpack_ex(ckpt->root, &at, 0,
-                       "{s:s, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:s!}",
-                       "format", &format, "version", &version, "step", &step, "tokens_seen", &tokens,
-                       "writer_count", &writers, "state_hash", &state, "job_hash", &job, "job_yaml",
-                       &ckpt->job_yaml, "numerics", &ckpt->numerics, "kinds", &lists->kinds, "flat_count",
-                       &flat, "chunk_elements", &chunk, "block_bytes", &block, "tensors", &lists->tensors,
-                       "shards", &lists->shards, "manifest_xxh3", &self) != 0)
+    if (json_unpack_ex(
+            ckpt->root, &at, 0,
+            "{s:s, s:I, s:I, s:I, s:I, s?:o, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:s!}",
+            "format", &format, "version", &version, "step", &step, "tokens_seen", &tokens, "writer_count",
+            &writers, "loss_scale", &loss_scale, "state_hash", &state, "job_hash", &job, "job_yaml",
+            &ckpt->job_yaml, "numerics", &ckpt->numerics, "kinds", &lists->kinds, "flat_count", &flat,
+            "chunk_elements", &chunk, "block_bytes", &block, "tensors", &lists->tensors, "shards",
+            &lists->shards, "manifest_xxh3", &self) != 0)
         return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: %s", name, at.text);
     if (step < 0 || tokens < 0 || writers < 1 || writers > CKPT_WRITERS_MAX || block != CKPT_BLOCK_BYTES)
         return muster_error_set(err, MUSTER_ERR_CORRUPT,
@@ -87,7 +107,7 @@ static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *li
     ckpt->shard_count = (int)writers;
     ckpt->layout.flat_count = flat;
     ckpt->layout.chunk_elements = chunk;
-    return MUSTER_OK;
+    return loss_scale_read(ckpt, loss_scale, name, err);
 }
 
 static enum muster_status kinds_read(struct ckpt *ckpt, json_t *kinds, const char *name,

@@ -23,7 +23,7 @@ enum job_data_format {
     JOB_DATA_LLMC,
     JOB_DATA_IDX
 };
-enum job_precision { JOB_PRECISION_FP32 = 0, JOB_PRECISION_BF16 };
+enum job_precision { JOB_PRECISION_FP32 = 0, JOB_PRECISION_BF16, JOB_PRECISION_FP16 };
 enum job_optimizer { JOB_OPTIMIZER_ADAMW = 0, JOB_OPTIMIZER_SGD };
 enum job_scheduler {
     JOB_SCHEDULER_CONSTANT = 0,
@@ -31,6 +31,8 @@ enum job_scheduler {
     JOB_SCHEDULER_COSINE,
     JOB_SCHEDULER_WSD
 };
+enum job_comm { JOB_COMM_AUTO = 0, JOB_COMM_MPI, JOB_COMM_NCCL };
+enum job_require { JOB_REQUIRE_ANY = 0, JOB_REQUIRE_IB };
 enum job_reduce { JOB_REDUCE_EXACT = 0, JOB_REDUCE_FAST };
 
 /** One file or glob of a data set; `weight` 0 means "by size". */
@@ -68,6 +70,9 @@ struct job {
     struct {
         int64_t micro_batch_size, global_batch_size, max_steps;
         enum job_precision precision;
+        bool allow_tf32;
+        double loss_scale, initial_loss_scale; /* fp16; loss_scale 0 = dynamic */
+        int64_t loss_scale_window;
         double grad_clip; /* 0 = off */
         enum recompute recompute;
     } train;
@@ -87,8 +92,14 @@ struct job {
         int64_t logical_workers; /* resolved: never 0 after job_load */
         enum job_reduce reduce;
         int64_t bucket_mb;
+        bool overlap_comm;
         int64_t threads; /* per rank; 0 = cores / ranks on the host */
     } parallel;
+    struct {
+        enum job_comm backend;
+        enum job_require require;
+        int64_t timeout_s;
+    } comm;
     struct {
         char *dir;             /* resolved: output_dir/checkpoints when not given */
         int64_t save_interval; /* 0 = only at the end */

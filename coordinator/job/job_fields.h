@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The table of everything a job file may say. Reading, defaults, ranges, the resolved job, the hash and the
- * reference page all walk this table: a new key is one entry in job_fields.c and one member of struct job.
+ * reference page all walk this table: a new key is one entry in job_fields_*.def and one member of struct
+ * job.
  */
 #ifndef MUSTER_COORDINATOR_JOB_FIELDS_H
 #define MUSTER_COORDINATOR_JOB_FIELDS_H
@@ -24,10 +25,11 @@ enum job_field_flags {
     JOB_FIELD_SHAPES = 1 << 1,    /* shapes the result: part of job_hash */
     JOB_FIELD_ABOVE_MIN = 1 << 2, /* the minimum itself is not allowed */
     JOB_FIELD_BELOW_MAX = 1 << 3, /* nor the maximum */
-    JOB_FIELD_STRICT = 1 << 4     /* an error, not a note, where the chosen type has no use for it */
+    JOB_FIELD_STRICT = 1 << 4,    /* an error, not a note, where the chosen type has no use for it */
+    JOB_FIELD_ADDED = 1 << 5 /* newer than checkpoints in use: part of job_hash only where not the default */
 };
 
-enum { JOB_FIELD_ALIASES_MAX = 6, JOB_FIELDS_MAX = 64, JOB_SECTION_KEYS_MAX = 64, JOB_KEY_SIZE = 64 };
+enum { JOB_FIELD_ALIASES_MAX = 6, JOB_FIELDS_MAX = 128, JOB_SECTION_KEYS_MAX = 64, JOB_KEY_SIZE = 64 };
 
 struct job_field {
     const char *section; /* "" at the top level */

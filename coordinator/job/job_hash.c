@@ -64,6 +64,8 @@ struct hash128 job_hash(const struct job *job)
                          (const struct job_sources *)(const void *)((const char *)job + field->offset));
         } else {
             job_value_format(field, job, value);
+            if (field->flags & JOB_FIELD_ADDED && strcmp(value, field->fallback) == 0)
+                continue;
             hash_fold(&hash, key, value);
         }
     }

@@ -283,6 +283,15 @@ static void optimizer_check(struct job_reading *reading)
         job_reading_error(reading, JOB_AT(optimizer.nesterov), "needs a momentum above 0");
 }
 
+static void precision_check(struct job_reading *reading)
+{
+    const struct job *job = reading->job;
+    if (job_rules_trust(reading, JOB_AT(train.precision), JOB_AT(device)) &&
+        job->train.precision == JOB_PRECISION_FP16 && job->device == JOB_DEVICE_CPU)
+        job_reading_error(reading, JOB_AT(train.precision),
+                          "fp16 needs a GPU (device: cuda); on a CPU use bf16");
+}
+
 static void checkpoint_check(struct job_reading *reading)
 {
     const struct job *job = reading->job;
@@ -303,6 +312,7 @@ void job_rules_apply(struct job_reading *reading, const char *path)
     length_check(reading);
     scheduler_check(reading);
     optimizer_check(reading);
+    precision_check(reading);
     checkpoint_check(reading);
     job_rules_data_check(reading);
 }

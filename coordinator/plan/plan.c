@@ -64,13 +64,17 @@ static enum muster_status plan_fill(struct plan *plan, const struct job *job,
                                     const struct model_config *config, const struct plan_topology *topology,
                                     struct muster_error *err)
 {
-    enum dtype dtype = job->train.precision == JOB_PRECISION_BF16 ? DTYPE_BF16 : DTYPE_F32;
+    static const enum dtype dtypes[] = {[JOB_PRECISION_FP32] = DTYPE_F32,
+                                        [JOB_PRECISION_BF16] = DTYPE_BF16,
+                                        [JOB_PRECISION_FP16] = DTYPE_F16};
+    enum dtype dtype = dtypes[job->train.precision];
     enum muster_status status =
         model_build(config, job->train.micro_batch_size, dtype, job->train.recompute, &plan->graph, err);
     if (status)
         return status;
     plan->ranks = topology->ranks;
     plan->threads = topology->threads;
+    plan->on_device = topology->on_device;
     plan->reduce = job->parallel.reduce;
     plan->slots = job->train.global_batch_size / job->train.micro_batch_size;
     plan->logical_workers = (int)job->parallel.logical_workers;
@@ -202,10 +206,13 @@ enum muster_status plan_rank_memory(const struct plan *plan, int rank, struct pl
         [PLAN_REGION_GRADIENTS] = fold.buffer_count * plan->flat_count * 4,
         [PLAN_REGION_ACTIVATIONS] = graph->arena_bytes,
         [PLAN_REGION_INPUTS] = graph->input_bytes,
-        [PLAN_REGION_SCRATCH] = graph_scratch_bytes(graph, plan->threads),
+        [PLAN_REGION_SCRATCH] =
+            plan->on_device ? graph_device_scratch_bytes(graph) : graph_scratch_bytes(graph, plan->threads),
         [PLAN_REGION_RECEIVE] = plan_receive_bytes(plan, rank),
     };
     tree_fold_release(&fold);
+    int kinds = 1 + plan->state_count;
+    memory->host_bytes = plan->on_device ? kinds * owned_bytes : 0;
     for (int region = 0; region < PLAN_REGION_COUNT; region++) {
         memory->region[region].offset = memory->total_bytes;
         memory->region[region].bytes = bytes[region];

@@ -24,7 +24,8 @@
 
 struct plan_topology {
     int ranks;
-    int threads; /* of each rank */
+    int threads;    /* of each rank */
+    bool on_device; /* the ranks compute on GPUs */
 };
 
 /** The parts of a rank's one allocation, in order. */
@@ -50,12 +51,14 @@ struct plan_memory {
     struct {
         int64_t offset, bytes;
     } region[PLAN_REGION_COUNT];
-    int64_t total_bytes;
+    int64_t total_bytes; /* of the regions: host memory, or the GPU's */
+    int64_t host_bytes;  /* on a GPU: the pinned copy of the owned weights and optimizer state */
 };
 
 struct plan {
     struct graph *graph; /* owned */
     int ranks, threads;
+    bool on_device;
     enum job_reduce reduce;
     int64_t slots; /* S */
     int logical_workers, slots_per_worker;

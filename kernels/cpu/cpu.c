@@ -75,7 +75,6 @@ enum muster_status kernels_cpu_create(int threads, const char *instruction_set, 
     cpu->base.scratch = scratch;
     cpu->base.scratch_bytes = scratch_bytes;
     cpu->base.numerics = cpu->numerics;
-    cpu->scratch_thread_bytes = scratch_bytes / threads / 64 * 64;
     status = cpu_gemm_create(threads, choice.name, instruction_set != NULL, choice.variant, &cpu->gemm, err);
     if (status != MUSTER_OK) {
         alloc_free(cpu);
@@ -98,7 +97,7 @@ void cpu_destroy(struct kernels *k)
 enum muster_status cpu_scratch_check(const struct kernels *k, int64_t bytes, const char *operation,
                                      struct muster_error *err)
 {
-    int64_t held = ((const struct cpu_kernels *)k)->scratch_thread_bytes;
+    int64_t held = cpu_scratch_thread_bytes(k);
     if (bytes <= held)
         return MUSTER_OK;
     return muster_error_set(err, MUSTER_ERR_INTERNAL,

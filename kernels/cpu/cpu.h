@@ -34,7 +34,6 @@ struct cpu_variant {
 struct cpu_kernels {
     struct kernels base;
     struct cpu_gemm *gemm;
-    int64_t scratch_thread_bytes; /* each thread's equal share of the scratch block */
     char numerics[96];
 };
 
@@ -47,10 +46,16 @@ static inline struct cpu_kernels *cpu_kernels_from(struct kernels *k)
 enum muster_status cpu_scratch_check(const struct kernels *k, int64_t bytes, const char *operation,
                                      struct muster_error *err);
 
+/** Each thread's equal share of the scratch block. */
+static inline int64_t cpu_scratch_thread_bytes(const struct kernels *k)
+{
+    return k->scratch_bytes / k->threads / 64 * 64;
+}
+
 /** The calling thread's share of the scratch block. */
 static inline void *cpu_scratch_of_thread(struct kernels *k)
 {
-    return (char *)k->scratch + omp_get_thread_num() * cpu_kernels_from(k)->scratch_thread_bytes;
+    return (char *)k->scratch + omp_get_thread_num() * cpu_scratch_thread_bytes(k);
 }
 
 static inline int64_t cpu_least(int64_t a, int64_t b)

@@ -124,9 +124,16 @@ static enum muster_status cuda_kernels_create(const struct cuda_kernels_options 
 /* The one thing the plug-in shows (comm/nccl.c adds another). */
 __attribute__((visibility("default"))) extern const struct cuda_plugin muster_cuda_plugin;
 
+static enum muster_status cuda_plugin_add(void *stream, float *out, const float *a, const float *b,
+                                          int64_t count, struct muster_error *err)
+{
+    return cuda_add_on_stream((cudaStream_t)stream, out, a, b, count, err);
+}
+
 const struct cuda_plugin muster_cuda_plugin = {
     .version = CUDA_PLUGIN_VERSION,
     .device_count = cuda_device_count,
     .device_info = cuda_device_info,
     .kernels_create = cuda_kernels_create,
+    .add_on_stream = cuda_plugin_add,
 };

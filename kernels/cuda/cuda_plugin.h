@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 /** Grows with every change of the structs of this header or of kernels.h. */
-enum { CUDA_PLUGIN_VERSION = 1 };
+enum { CUDA_PLUGIN_VERSION = 2 };
 
 struct cuda_device_info {
     char name[96];
@@ -40,6 +40,9 @@ struct cuda_plugin {
      * scratch_bytes (device memory, ops_device_scratch_bytes) before the first operation. */
     enum muster_status (*kernels_create)(const struct cuda_kernels_options *options, struct kernels **out,
                                          struct muster_error *err);
+    /* out = a + b on a stream (a cudaStream_t); out may be a or b: the communicator's tree adds */
+    enum muster_status (*add_on_stream)(void *stream, float *out, const float *a, const float *b,
+                                        int64_t count, struct muster_error *err);
 };
 
 /**

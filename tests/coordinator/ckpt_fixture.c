@@ -45,7 +45,8 @@ void ckpt_fixture_init(struct ckpt_fixture *fixture, int64_t step)
                                                .job_yaml = "name: \"tiny\"\nseed: 1 # ünïcode\n",
                                                .numerics = "ref",
                                                .writer_count = 1,
-                                               .tokens_seen = 10 * step};
+                                               .tokens_seen = 10 * step,
+                                               .loss_scale = {1024.0, step}};
     for (int kind = 0; kind < CKPT_FIXTURE_KINDS; kind++) {
         struct rng_key key = rng_key_make(7, (uint64_t)step, (uint64_t)kind, 0);
         rng_uniform_fill(key, -1.0f, 1.0f, fixture->state[kind], CKPT_FIXTURE_FLAT);

@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "coordinator/job/job.h"
 #include "coordinator/job/job_fields.h"
+#include "coordinator/job/job_value.h"
 #include "tests/coordinator/job_outcome.h"
 
 static struct job *job_of(const char *yaml)
@@ -293,6 +294,10 @@ static const char *const shaping_keys[] = {
     "scheduler.min_lr",
     "parallel.logical_workers",
     "parallel.reduce",
+    "train.allow_tf32",
+    "train.loss_scale",
+    "train.initial_loss_scale",
+    "train.loss_scale_window",
 };
 
 static bool key_shapes(const char *key)
@@ -328,12 +333,14 @@ static bool field_change(const struct job_field *field, struct job *job)
 
 START_TEST(the_hash_changes_with_each_key_that_shapes_the_result_and_with_no_other)
 {
-    /* A llama trained with sgd and a llama trained with adamw use every key between them. */
+    /* Llamas trained with sgd, with adamw and in fp16 use every key between them. */
     static const char *const jobs[] = {
         "model: {type: llama, num_layers: 2, hidden_size: 64, num_heads: 4, vocab_size: 256}\n" DATA TRAIN
             OPTIM,
         "model: {type: llama, num_layers: 2, hidden_size: 64, num_heads: 4, vocab_size: 256}\n" DATA TRAIN
         "optimizer: {type: sgd, lr: 1e-3}\n",
+        "model: {type: llama, num_layers: 2, hidden_size: 64, num_heads: 4, vocab_size: 256}\n" DATA
+        "train: {micro_batch_size: 2, global_batch_size: 8, max_steps: 10, precision: fp16}\n" OPTIM,
     };
     for (int i = 0; i < job_field_count; i++) {
         const struct job_field *field = &job_fields[i];
@@ -352,6 +359,25 @@ START_TEST(the_hash_changes_with_each_key_that_shapes_the_result_and_with_no_oth
         if (changeable)
             ck_assert_msg(changed == key_shapes(key), "%s: %s", key, changed ? "changed" : "did not change");
     }
+}
+END_TEST
+
+START_TEST(a_key_newer_than_a_checkpoint_leaves_its_hash_alone_unless_it_is_set)
+{
+    struct job *job =
+        job_of(MODEL DATA
+               "train: {micro_batch_size: 2, global_batch_size: 8, max_steps: 10, precision: fp16}\n" OPTIM);
+    int added = 0;
+    for (int i = 0; i < job_field_count; i++) {
+        if (!(job_fields[i].flags & JOB_FIELD_ADDED))
+            continue;
+        char value[JOB_NUMBER_SIZE];
+        job_value_format(&job_fields[i], job, value);
+        ck_assert_str_eq(value, job_fields[i].fallback);
+        added++;
+    }
+    ck_assert_int_gt(added, 0);
+    job_destroy(job);
 }
 END_TEST
 
@@ -485,6 +511,7 @@ int main(void)
     tcase_add_test(tests, the_hash_ignores_how_a_job_is_written_and_what_does_not_shape_it);
     tcase_add_test(tests, the_hash_follows_the_end_of_the_decay_not_the_length_of_the_run);
     tcase_add_test(tests, the_hash_changes_with_each_key_that_shapes_the_result_and_with_no_other);
+    tcase_add_test(tests, a_key_newer_than_a_checkpoint_leaves_its_hash_alone_unless_it_is_set);
     tcase_add_test(tests, the_hash_changes_with_the_training_data);
     tcase_add_test(tests, a_failed_allocation_anywhere_is_reported_and_leaks_nothing);
     tcase_add_test(tests, the_reference_page_has_every_key);

@@ -67,12 +67,14 @@ static void save_step(int64_t step)
 /* Loads into arrays full of rubbish; -1 when there is no checkpoint. */
 static enum muster_status load(const char *folder, int64_t *step)
 {
-    int64_t tokens;
+    struct checkpoint_progress progress;
     memset(fixture.state, 0x5a, sizeof fixture.state);
     enum muster_status status = checkpoint_load(comm, dir, folder, &fixture.layout, fixture.identity.job,
-                                                pieces, CKPT_FIXTURE_PIECES, step, &tokens, &err);
+                                                pieces, CKPT_FIXTURE_PIECES, &progress, &err);
+    *step = progress.step;
     if (status == MUSTER_OK && *step >= 0)
-        mpi_check(tokens == 10 * *step);
+        mpi_check(progress.tokens_seen == 10 * *step && progress.loss_scale.scale == 1024.0 &&
+                  progress.loss_scale.good_steps == *step);
     return status;
 }
 

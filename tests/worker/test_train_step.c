@@ -115,7 +115,7 @@ START_TEST(what_was_planned_is_what_is_allocated)
     train_fixture_init(&fixture, &options);
     must(plan_rank_memory(fixture.plan, 0, &planned, &err));
     pages_asked = heap_asked = 0;
-    must(rank_state_create(fixture.job, fixture.plan, 0, NULL, &fixture.state, &err));
+    must(rank_state_create(fixture.job, fixture.plan, 0, NULL, NULL, &fixture.state, &err));
     ck_assert_int_eq(pages_asked, planned.total_bytes);
     /* beyond it tables only: nothing that grows with the model's weights or the batch */
     ck_assert_int_lt(heap_asked, 256 * 1024);
@@ -150,7 +150,7 @@ static float *leaves_compute(double *loss)
 {
     const struct plan *plan = fixture.plan;
     float *leaves = calloc((size_t)(plan->logical_workers * plan->flat_count), sizeof *leaves);
-    float *host = calloc((size_t)plan->graph->tokens, sizeof *host);
+    float *host = calloc((size_t)train_step_result_floats(plan), sizeof *host);
     double *losses = calloc((size_t)plan->logical_workers, sizeof *losses);
     ck_assert(leaves && host && losses);
     struct loader *loader = train_fixture_loader(&fixture);
@@ -165,7 +165,8 @@ static float *leaves_compute(double *loss)
         must(loader_next(loader, &batch, &err));
         must(train_step_feed(fixture.state, &batch, &err));
         must(executor_run(fixture.state->executor, &micro, &err));
-        must(train_step_results(fixture.state, host, &slot_loss, &correct, &err));
+        must(train_step_fetch(fixture.state, host, &err));
+        train_step_sum(plan, host, &slot_loss, &correct);
         losses[leaf] += slot_loss;
     }
     *loss = tree_sum(losses, plan->logical_workers);

@@ -55,14 +55,23 @@ void train_fixture_init(struct train_fixture *fixture, const struct train_fixtur
 
 enum muster_status train_fixture_build(struct train_fixture *fixture, struct muster_error *err)
 {
-    enum muster_status status = rank_state_create(fixture->job, fixture->plan, 0, NULL, &fixture->state, err);
+    enum muster_status status =
+        rank_state_create(fixture->job, fixture->plan, 0, NULL, NULL, &fixture->state, err);
     if (!status)
-        status = reducer_create(fixture->state, fixture->comm, &fixture->reducer, err);
+        status = reducer_create(fixture->state, fixture->comm, true, &fixture->reducer, err);
     if (!status)
         status = optimizer_create(fixture->state, &fixture->optimizer, err);
+    loss_scaler_init(&fixture->scaler, fixture->job);
+    struct train_step_parts parts = {
+        .state = fixture->state,
+        .host = fixture->comm,
+        .data = fixture->comm,
+        .reducer = fixture->reducer,
+        .optimizer = fixture->optimizer,
+        .scaler = &fixture->scaler,
+    };
     if (!status)
-        status = train_step_create(fixture->state, fixture->comm, fixture->reducer, fixture->optimizer,
-                                   &fixture->step, err);
+        status = train_step_create(&parts, &fixture->step, err);
     return status;
 }
 

@@ -17,6 +17,7 @@ struct train_fixture {
     struct reducer *reducer;
     struct optimizer *optimizer;
     struct train_step *step;
+    struct loss_scaler scaler;
     struct dataset *dataset;
     struct sampler *sampler;
 };

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The ranks show each other what they found before anybody decides, so that they decide alike and a rank
+ * without a GPU is named instead of waited for.
+ */
+#include "worker/device.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "comm/nccl.h"
+
+enum { DEVICE_STAGING_BYTES = 4 << 20, DEVICE_REASON_MAX = 256 };
+
+/* What a rank tells the others. */
+struct device_card {
+    int found;
+    char host[64], uuid[48];
+    char reason[DEVICE_REASON_MAX]; /* why none was found */
+};
+
+static bool device_may_share(void)
+{
+    const char *text = getenv("MUSTER_SHARE_GPU");
+    return text && strcmp(text, "1") == 0;
+}
+
+/* The GPU of this rank among `count` visible ones. */
+static enum muster_status device_pick(struct device *device, const struct comm *comm, int count,
+                                      struct muster_error *err)
+{
+    device->index = count == 1 ? 0 : comm->local_rank;
+    if (device->shared)
+        device->index = comm->local_rank % count;
+    if (device->index >= count)
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "%d ranks on this host, but it has %d GPUs",
+                                comm->local_size, count);
+    return device->plugin->device_info(device->index, &device->info, err);
+}
+
+static void device_look(struct device *device, const struct comm *comm, struct device_card *card)
+{
+    struct muster_error err = {0};
+    int count = 0;
+    enum muster_status status = cuda_plugin_open(&device->plugin, &err);
+    if (!status)
+        status = device->plugin->device_count(&count, &err);
+    if (!status && count == 0)
+        status = muster_error_set(&err, MUSTER_ERR_UNSUPPORTED, "the driver shows no GPU");
+    if (!status)
+        status = device_pick(device, comm, count, &err);
+    card->found = status == MUSTER_OK;
+    snprintf(card->reason, sizeof card->reason, "%.*s", DEVICE_REASON_MAX - 1, status ? err.text : "");
+    snprintf(card->uuid, sizeof card->uuid, "%s", device->info.uuid);
+}
+
+static enum muster_status device_judge_duplicates(const struct device_card *cards, int count,
+                                                  struct muster_error *err)
+{
+    for (int b = 1; b < count; b++)
+        for (int a = 0; a < b; a++)
+            if (strcmp(cards[a].uuid, cards[b].uuid) == 0 && strcmp(cards[a].host, cards[b].host) == 0)
+                return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                        "ranks %d and %d on %s have the same GPU, %s: start one rank per GPU",
+                                        a, b, cards[a].host, cards[a].uuid);
+    return MUSTER_OK;
+}
+
+/* The same verdict on every rank. */
+static enum muster_status device_judge(const struct job *job, const struct device_card *cards, int count,
+                                       bool *on_gpu, struct muster_error *err)
+{
+    int found = 0, without = -1;
+    for (int rank = count - 1; rank >= 0; rank--) {
+        found += cards[rank].found;
+        without = cards[rank].found ? without : rank;
+    }
+    *on_gpu = found == count;
+    if (*on_gpu || (found == 0 && job->device == JOB_DEVICE_AUTO))
+        return MUSTER_OK;
+    return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "device: %s: rank %d on %s has no GPU (%s)%s",
+                            job->device == JOB_DEVICE_AUTO ? "auto" : "cuda", without, cards[without].host,
+                            cards[without].reason,
+                            found > 0 ? "; others have: give each rank one, or say device: cpu" : "");
+}
+
+enum muster_status device_choose(const struct job *job, struct comm *comm, struct device *device,
+                                 struct muster_error *err)
+{
+    *device = (struct device){.shared = device_may_share()};
+    if (job->device == JOB_DEVICE_CPU)
+        return MUSTER_OK;
+    struct device_card *cards = alloc_zeroed((size_t)comm->size, sizeof *cards);
+    int64_t *bytes = alloc_zeroed((size_t)comm->size, sizeof *bytes);
+    enum muster_status status = MUSTER_OK;
+    bool on_gpu = false;
+    if (!cards || !bytes) {
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to compare devices");
+        goto out;
+    }
+    for (int rank = 0; rank < comm->size; rank++)
+        bytes[rank] = (int64_t)sizeof *cards;
+    gethostname(cards[comm->rank].host, sizeof cards->host - 1);
+    device_look(device, comm, &cards[comm->rank]);
+    status = comm_all_gather(comm, cards, bytes, err);
+    if (!status)
+        status = device_judge(job, cards, comm->size, &on_gpu, err);
+    if (!status && on_gpu && !device->shared)
+        status = device_judge_duplicates(cards, comm->size, err);
+    if (!on_gpu)
+        device->plugin = NULL;
+out:
+    alloc_free(cards);
+    alloc_free(bytes);
+    return status;
+}
+
+enum muster_status device_kernels_create(const struct device *device, const struct job *job, int threads,
+                                         const char *instruction_set, struct kernels **out,
+                                         struct muster_error *err)
+{
+    if (!device->plugin)
+        return kernels_cpu_create(threads, instruction_set, NULL, 0, out, err);
+    struct cuda_kernels_options options = {.device = device->index, .allow_tf32 = job->train.allow_tf32};
+    return device->plugin->kernels_create(&options, out, err);
+}
+
+static enum muster_status device_to_host(void *context, void *host, const void *device, int64_t bytes,
+                                         struct muster_error *err)
+{
+    return kernels_copy_to_host(context, host, device, bytes, err);
+}
+
+static enum muster_status device_from_host(void *context, void *device, const void *host, int64_t bytes,
+                                           struct muster_error *err)
+{
+    return kernels_copy_to_device(context, device, host, bytes, err);
+}
+
+static enum muster_status device_add(void *context, float *out, const float *a, const float *b, int64_t count,
+                                     struct muster_error *err)
+{
+    enum muster_status status =
+        out == a ? MUSTER_OK : kernels_copy_on_device(context, out, a, count * (int64_t)sizeof *out, err);
+    return status || !b ? status : kernels_add(context, out, b, count, err);
+}
+
+/* Each rank pretends to be a host of its own: NCCL then talks over the loopback network. */
+static void device_share_prepare(const struct comm *comm)
+{
+    char id[32];
+    snprintf(id, sizeof id, "muster-rank-%d", comm->rank);
+    setenv("NCCL_HOSTID", id, 1);
+    setenv("NCCL_NET", "Socket", 0);
+    setenv("NCCL_SOCKET_IFNAME", "lo", 0);
+    setenv("NCCL_IB_DISABLE", "1", 0);
+    setenv("NCCL_MNNVL_ENABLE", "0", 0);
+    setenv("NCCL_RAS_ENABLE", "0", 0);
+}
+
+static enum muster_status device_comm_nccl(const struct device *device, const struct job *job,
+                                           struct comm *host, struct comm **out, struct muster_error *err)
+{
+    nccl_create_function create = NULL;
+    *(void **)&create = cuda_plugin_symbol("muster_nccl_create");
+    if (!create)
+        return muster_error_set(err, MUSTER_ERR_UNSUPPORTED,
+                                "comm.backend: nccl: the CUDA plug-in was built without NCCL");
+    if (device->shared)
+        device_share_prepare(host);
+    struct nccl_options options = {
+        .device_uuid = device->info.uuid,
+        .allow_shared_device = device->shared,
+        .require_infiniband = job->comm.require == JOB_REQUIRE_IB,
+        .timeout_ms = (int)job->comm.timeout_s * 1000,
+        .add = device->plugin->add_on_stream,
+    };
+    return create(host, &options, out, err);
+}
+
+enum muster_status device_comm_create(const struct device *device, const struct job *job, struct comm *host,
+                                      struct kernels *kernels, struct comm **out, struct muster_error *err)
+{
+    *out = NULL;
+    if (!device->plugin)
+        return MUSTER_OK;
+    bool has_nccl = cuda_plugin_symbol("muster_nccl_create") != NULL;
+    if (job->comm.backend == JOB_COMM_NCCL || (job->comm.backend == JOB_COMM_AUTO && has_nccl))
+        return device_comm_nccl(device, job, host, out, err);
+    struct comm_device memory = {
+        .context = kernels,
+        .copy_to_host = device_to_host,
+        .copy_to_device = device_from_host,
+        .add = device_add,
+    };
+    return comm_staged_create(host, &memory, DEVICE_STAGING_BYTES, out, err);
+}
