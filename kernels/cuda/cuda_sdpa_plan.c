@@ -80,32 +80,12 @@ static int64_t plan_engines(struct cuda_sdpa_graph *g, cudnnBackendDescriptor_t 
     return count;
 }
 
-/* Does the engine of a configuration promise the same bits every time? */
-static bool plan_engine_repeats(struct cuda_sdpa_graph *g, cudnnBackendDescriptor_t configuration)
-{
-    cudnnBackendNumericalNote_t notes[CUDNN_NUMERICAL_NOTE_TYPE_COUNT];
-    int64_t count = 0;
-    cudnnBackendDescriptor_t engine = cuda_sdpa_make(g, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
-    if (g->result == CUDNN_STATUS_SUCCESS)
-        g->result = cudnnBackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE,
-                                             CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count, &engine);
-    if (g->result == CUDNN_STATUS_SUCCESS)
-        g->result =
-            cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
-                                     CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &count, notes);
-    for (int64_t i = 0; g->result == CUDNN_STATUS_SUCCESS && i < count; i++)
-        if (notes[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC)
-            return false;
-    return g->result == CUDNN_STATUS_SUCCESS;
-}
-
-/* Makes the plan of one engine, where that can and may be used. */
+/* Makes the plan of one engine, where it can. That sums keep their order is the graph's doing
+ * (cuda_sdpa_graph.c): the library's notes do not tell the two forms apart. */
 static void plan_finish(struct cuda_sdpa_plan *plan, cudnnBackendDescriptor_t engine)
 {
     struct cuda_sdpa_graph *g = &plan->graph;
     int64_t count = 0;
-    if (!plan_engine_repeats(g, engine))
-        return;
     cudnnBackendDescriptor_t execution = cuda_sdpa_make(g, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
     cuda_sdpa_set(g, execution, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
                   &engine);

@@ -69,6 +69,10 @@ static void plans_of(cudnnBackendDescriptor_t device, enum dtype dtype, const st
         struct muster_error err = {0};
         struct cuda_sdpa_plan *plan = NULL;
         ck_assert_msg(cuda_sdpa_plan_create(NULL, device, &shape, &plan, &err) == MUSTER_OK, "%s", err.text);
+        /* the form that sums in a fixed order shows by the half of the scores' gradient that it keeps */
+        if (backward)
+            ck_assert(cuda_sdpa_plan_workspace_bytes(plan) >=
+                      2 * a->batch * a->heads * a->sequence * a->sequence);
         int64_t bytes = cuda_sdpa_plan_workspace_bytes(plan) + 256 + 4 * a->batch * a->heads * a->sequence;
         struct ops_attention_slice slice = ops_attention_slice(a);
         ck_assert(slice.batch == a->batch && slice.kv_heads == a->kv_heads);
