@@ -294,6 +294,7 @@ enum muster_status comm_staged_create(struct comm *inner, const struct comm_devi
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for a communicator");
     s->base = *inner;
     s->base.ops = &staged_ops;
+    s->base.any_thread = false; /* the device's copies belong to the thread that computes */
     s->base.sequence = s->base.bytes_sent = 0;
     s->inner = inner;
     s->device = *device;

@@ -57,6 +57,7 @@ static enum muster_status rank_state_cut_host(struct rank_state *state, struct m
     if (status)
         return status;
     state->host_block = block;
+    memset(block, 0, (size_t)state->memory.host_bytes); /* parameters that begin at zero, and what pads them */
     state->host_pieces = alloc_zeroed((size_t)plan->bucket_count, sizeof *state->host_pieces);
     if (!state->host_pieces)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the rank's state");
