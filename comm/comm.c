@@ -25,6 +25,11 @@ void comm_destroy(struct comm *c)
         c->ops->destroy(c);
 }
 
+void comm_timeout_set(struct comm *c, int64_t timeout_ms)
+{
+    c->timeout_ms = timeout_ms;
+}
+
 enum muster_status comm_barrier(struct comm *c, struct muster_error *err)
 {
     c->sequence++;

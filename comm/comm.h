@@ -65,6 +65,7 @@ struct comm {
     int64_t sequence;           /* number of the collective in progress or last done, for messages */
     int64_t
         bytes_sent; /* payload handed to other ranks by exchange and all_gather, counted once per receiver */
+    int64_t timeout_ms; /* see comm_timeout_set */
 };
 
 /** One rank, no transport. */
@@ -76,6 +77,30 @@ enum muster_status comm_loopback_create(struct comm **out, struct muster_error *
  * PMIX_… or SLURM_NTASKS with SLURM_STEP_ID): N singletons that would each train alone.
  */
 enum muster_status comm_mpi_create(struct comm **out, struct muster_error *err);
+
+/**
+ * A second communicator over the ranks of `c`, for another thread: calls on `c` and on the duplicate may be
+ * inside MPI at the same time and do not wait for each other. Each keeps to one thread at a time, has its own
+ * order of collectives and its own numbers (sequence, bytes_sent begin at 0), and takes `c`'s time limit.
+ *
+ * Collective on `c`, like a call of it: nobody may be inside `c` meanwhile. Destroy it with comm_destroy on
+ * all ranks before `c`, when no call of it is in progress. For a communicator of one rank without MPI the
+ * duplicate is another one of that kind.
+ * \return UNSUPPORTED where MPI does not offer MPI_THREAD_MULTIPLE, or `c` is not over MPI.
+ */
+enum muster_status comm_mpi_duplicate(struct comm *c, struct comm **out, struct muster_error *err);
+
+/**
+ * The longest time one wait for other ranks may take, 0 (at first) for no limit. MPI only; NCCL has its own
+ * (struct nccl_options). A wait that lasts longer ends with MUSTER_ERR_PEER, naming the collective and, where
+ * it is one, the rank. What was sent and posted cannot be taken back: the buffers stay in use to the end of
+ * the job, whose end is near (comm_abort).
+ *
+ * Waits over MPI are patient: they ask MPI without pause for some tens of microseconds, then let other
+ * threads run in between, and after a tenth of a millisecond sleep in between. A rank that waits long costs
+ * the core under 5% of its time. Data moves only while some thread of the rank is inside a call of MPI.
+ */
+void comm_timeout_set(struct comm *c, int64_t timeout_ms);
 
 /** Ends MPI too when the communicator started it. Takes NULL. */
 void comm_destroy(struct comm *c);

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/ops.h"
 #include "base/tree.h"
+#include "coordinator/plan/plan_buckets.h"
 
 enum { PLAN_CHUNK_MIN = 1024, PLAN_CHUNKS_MAX = 16384, PLAN_REGION_ALIGN = 4096 };
 
@@ -25,23 +26,6 @@ static int64_t plan_chunk_elements(int64_t elements)
     while ((elements + chunk - 1) / chunk > PLAN_CHUNKS_MAX)
         chunk *= 2;
     return chunk;
-}
-
-static enum muster_status plan_cut_buckets(struct plan *plan, int64_t bucket_mb, struct muster_error *err)
-{
-    int64_t wanted = bucket_mb * (1 << 20) / 4;
-    int64_t size = plan_round_up(wanted, plan->chunk_elements);
-    plan->bucket_count = (int)((plan->flat_count + size - 1) / size);
-    plan->buckets = alloc_zeroed((size_t)plan->bucket_count, sizeof *plan->buckets);
-    if (!plan->buckets)
-        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for %d buckets", plan->bucket_count);
-    int64_t end = plan->flat_count;
-    for (int i = 0; i < plan->bucket_count; i++) {
-        int64_t begin = end > size ? end - size : 0;
-        plan->buckets[i] = (struct plan_range){begin, end};
-        end = begin;
-    }
-    return MUSTER_OK;
 }
 
 static enum muster_status plan_check(const struct job *job, const struct plan_topology *topology,
@@ -90,7 +74,7 @@ static enum muster_status plan_fill(struct plan *plan, const struct job *job,
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for %d ranks", plan->ranks);
     for (int rank = 0; rank <= plan->ranks; rank++)
         plan->block_begin[rank] = (int)((int64_t)rank * plan->logical_workers / plan->ranks);
-    return plan_cut_buckets(plan, job->parallel.bucket_mb, err);
+    return plan_buckets_cut(plan, job->parallel.bucket_mb, err);
 }
 
 enum muster_status plan_create(const struct job *job, const struct model_config *config,

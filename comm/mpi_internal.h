@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of the MPI transport share: the communicator (mpi.c makes and ends it, mpi_calls.c holds the
+ * collectives) and the one way to wait (mpi_wait.c).
+ */
+#ifndef MUSTER_COMM_MPI_INTERNAL_H
+#define MUSTER_COMM_MPI_INTERNAL_H
+
+#include <mpi.h>
+
+#include "comm/comm.h"
+
+struct comm_mpi {
+    struct comm base; /* first: the operations cast back */
+    MPI_Comm world;   /* MPI_COMM_NULL until duplicated */
+    bool owns_mpi;    /* MPI_Init was ours, so is MPI_Finalize */
+    bool concurrent;  /* several threads may be inside MPI at once */
+    int64_t message_bytes_max;
+    int *counts, *displacements; /* [size], for the calls that take int */
+    int *expected;               /* [size], bytes of the receives in `requests` */
+    MPI_Request *requests;       /* [2 · size]: receives, then sends */
+    int *peers;                  /* [2 · size], the other rank of each request */
+    char transport[64];
+};
+
+static inline struct comm_mpi *comm_mpi_of(struct comm *c)
+{
+    return (struct comm_mpi *)c;
+}
+
+/** MPI's code as a status; the text says "all_gather #12 on rank 3: …". */
+enum muster_status comm_mpi_check(const struct comm_mpi *m, int code, const char *collective,
+                                  struct muster_error *err);
+
+/** The error of a wait that comm_timeout_set cut short. \param peer  the rank waited for; -1: several */
+enum muster_status comm_mpi_wait_over(const struct comm_mpi *m, int peer, const char *collective,
+                                      struct muster_error *err);
+
+/**
+ * Waits patiently (patience.h), so that a thread which computes on the same core loses next to nothing. After a failure the request is left to the end of the job.
+ * \param peer      the rank waited for, for the message; -1: several
+ * \param received  may be MPI_STATUS_IGNORE
+ */
+enum muster_status comm_mpi_wait(struct comm_mpi *m, MPI_Request *request, MPI_Status *received, int peer,
+                                 const char *collective, struct muster_error *err);
+
+/* The collectives, as struct comm_ops has them. */
+enum muster_status comm_mpi_barrier(struct comm *c, struct muster_error *err);
+enum muster_status comm_mpi_broadcast(struct comm *c, void *data, int64_t bytes, int root,
+                                      struct muster_error *err);
+enum muster_status comm_mpi_all_gather(struct comm *c, void *all, const int64_t *counts_bytes,
+                                       struct muster_error *err);
+enum muster_status comm_mpi_exchange(struct comm *c, const void *const *send, const int64_t *send_bytes,
+                                     void *const *receive, const int64_t *receive_bytes,
+                                     struct muster_error *err);
+enum muster_status comm_mpi_reduce_scatter_f32(struct comm *c, float *data, const int64_t *counts,
+                                               float *mine, struct muster_error *err);
+enum muster_status comm_mpi_all_reduce_f32(struct comm *c, float *data, int64_t count,
+                                           struct muster_error *err);
+
+#endif
