@@ -7,6 +7,7 @@
 #include "worker/executor.h"
 
 #include "base/alloc.h"
+#include "worker/fault_point.h"
 
 enum { EXECUTOR_RNG_DROPOUT = 0x64726f70, EXECUTOR_RECORDINGS_MAX = 16 };
 
@@ -330,6 +331,8 @@ static enum muster_status executor_walk(struct executor *x, const struct executo
     int end = step->gradients ? x->graph->op_count : x->graph->forward_count;
     for (int i = 0; i < end; i++) {
         const struct graph_op *op = &x->graph->ops[i];
+        if (i == 0 || i == x->graph->forward_count)
+            fault_point(i == 0 ? "forward" : "backward");
         enum muster_status status = executor_calls[op->kind](x, op, step, err);
         if (!status && step->after)
             status = step->after(step->after_context, i, err);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "comm/comm.h"
+#include "worker/fault_point.h"
 #include "worker/generate.h"
 #include "worker/trainer.h"
 
@@ -107,7 +108,9 @@ static int worker_train(struct trainer_options *options)
     int rank = comm->rank, size = comm->size;
     if (rank != 0)
         log_console_level_set(LOG_SILENT); /* warnings of all ranks are alike: one speaks */
-    status = trainer_run(comm, options, &err);
+    status = fault_point_collectives(comm, &err);
+    if (!status)
+        status = trainer_run(comm, options, &err);
     int code = muster_status_exit_code(status);
     if (report.length > 0)
         fputs(report.data, stderr);
@@ -127,6 +130,7 @@ static int worker_train(struct trainer_options *options)
         fflush(NULL);
         comm_abort(comm, code);
     }
+    fault_point("finalize");
     comm_destroy(comm);
     return code;
 }
@@ -147,5 +151,11 @@ int main(int argc, char **argv)
     options.live = live && !strcmp(live, "1");
     if (!worker_parse(argc, argv, &options))
         return worker_usage(stderr, MUSTER_EXIT_BAD_INPUT);
+    struct muster_error err = {0};
+    if (fault_point_init(&err)) {
+        fprintf(stderr, "muster-worker: %s\n", err.text);
+        return muster_status_exit_code(err.status);
+    }
+    fault_point("startup");
     return worker_train(&options);
 }

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/tree.h"
 #include "worker/bucket_order.h"
+#include "worker/fault_point.h"
 #include "worker/schedule.h"
 
 struct train_step {
@@ -322,6 +323,7 @@ static enum muster_status train_step_update(struct train_step *step, int64_t num
     double clip = state->job->train.grad_clip;
     double scale = clip > 0.0 && result->grad_norm > clip ? clip / (result->grad_norm + 1e-6) : 1.0;
     for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
+        fault_point("optimizer");
         enum muster_status status =
             optimizer_update_bucket(step->parts.optimizer, bucket, reducer_mine(step->parts.reducer, bucket),
                                     number, result->lr, (float)(scale / result->loss_scale), err);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "worker/checkpoint.h"
 #include "worker/evaluate.h"
+#include "worker/fault_point.h"
 #include "worker/job_share.h"
 #include "worker/run_folder.h"
 #include "worker/telemetry.h"
@@ -107,6 +108,7 @@ static enum muster_status trainer_resume(struct trainer *t, struct muster_error 
     const struct job *job = t->share.job;
     const char *resume = t->options->resume ? t->options->resume : job->checkpoint.resume;
     struct checkpoint_progress progress = {.step = -1};
+    fault_point("resume");
     bool from_folder = strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0;
     enum muster_status status = MUSTER_OK;
     if (strcmp(resume, "never") != 0)
@@ -132,6 +134,7 @@ static enum muster_status trainer_save(struct trainer *t, struct muster_error *e
 {
     const struct job *job = t->share.job;
     double started = clock_seconds();
+    fault_point("save");
     struct text yaml;
     text_init(&yaml);
     enum muster_status status = job_write_yaml(job, &yaml, err);
@@ -163,6 +166,7 @@ static enum muster_status trainer_save(struct trainer *t, struct muster_error *e
 static enum muster_status trainer_evaluate(struct trainer *t, struct muster_error *err)
 {
     double loss, accuracy;
+    fault_point("evaluation");
     enum muster_status status = evaluator_run(t->evaluator, &loss, &accuracy, err);
     if (!status)
         telemetry_eval(&t->telemetry, t->steps_done, loss, accuracy);
@@ -183,6 +187,7 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
     while (t->steps_done < job->train.max_steps && !*stopped) {
         double started = clock_seconds();
         struct train_step_result result;
+        fault_point("step");
         uint64_t flags = stop_signal_poll(t->options->stop) ? TRAIN_FLAG_STOP : 0;
         enum muster_status status = train_step_run(t->step, t->loader, t->steps_done, flags, &result, err);
         if (status)
@@ -227,6 +232,7 @@ static void trainer_introduce(struct trainer *t)
 
 static enum muster_status trainer_finish(struct trainer *t, bool stopped, struct muster_error *err)
 {
+    fault_point("shutdown");
     enum muster_status status = rank_state_pull(t->state, err);
     if (!status)
         status = checkpoint_state_hash(t->comm, &t->state->layout, t->steps_done, t->state->host_pieces,

@@ -8,6 +8,7 @@
 #include "worker/data/loader.h"
 
 #include "base/alloc.h"
+#include "worker/fault_point.h"
 
 #include <pthread.h>
 
@@ -48,7 +49,7 @@ static enum muster_status entry_fill(const struct loader *loader, struct entry *
     int64_t slots = options->slot_end - options->slot_begin;
     int64_t step = options->first_step + batch / slots, slot = options->slot_begin + batch % slots;
     int64_t first = (step * options->slots_per_step + slot) * options->micro_batch_size;
-    enum muster_status status = MUSTER_OK;
+    enum muster_status status = fault_point_status("data", err);
     for (int64_t i = 0; status == MUSTER_OK && i < options->micro_batch_size; i++) {
         struct sampler_choice choice = sampler_at(loader->sampler, first + i);
         if (loader->is_images)
