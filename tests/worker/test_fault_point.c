@@ -45,6 +45,7 @@ static int child_status(const char *fault, int times)
     int status;
     pid_t child = fork();
     if (child == 0) {
+        signal(SIGTERM, SIG_DFL); /* Check's handler ends the whole process group */
         if (arm(fault) != MUSTER_OK)
             _exit(98);
         for (int i = 0; i < times; i++) {
