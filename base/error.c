@@ -24,6 +24,7 @@ static const struct {
     [MUSTER_ERR_PEER] = {"peer failed", MUSTER_EXIT_FAILED},
     [MUSTER_ERR_NUMERIC] = {"not a finite number", MUSTER_EXIT_FAILED},
     [MUSTER_ERR_CANCELLED] = {"cancelled", MUSTER_EXIT_RESUMABLE},
+    [MUSTER_ERR_FENCED] = {"superseded", MUSTER_EXIT_FAILED},
     [MUSTER_ERR_INTERNAL] = {"internal", MUSTER_EXIT_FAILED},
 };
 

@@ -22,10 +22,17 @@ enum muster_status {
     MUSTER_ERR_PEER,        /* another rank failed or disagrees: restart */
     MUSTER_ERR_NUMERIC,     /* NaN or infinity where a number is needed */
     MUSTER_ERR_CANCELLED,   /* stopped by a signal or time limit, resumable */
+    MUSTER_ERR_FENCED,      /* a newer launch of this run exists: end, and change nothing */
     MUSTER_ERR_INTERNAL,    /* a bug in muster */
 };
 
-enum { MUSTER_EXIT_DONE = 0, MUSTER_EXIT_FAILED = 1, MUSTER_EXIT_BAD_INPUT = 2, MUSTER_EXIT_RESUMABLE = 75 };
+enum {
+    MUSTER_EXIT_DONE = 0,
+    MUSTER_EXIT_FAILED = 1,
+    MUSTER_EXIT_BAD_INPUT = 2,
+    MUSTER_EXIT_RESUMABLE = 75,
+    MUSTER_EXIT_LOST = 76 /* another rank is lost: start again from the last checkpoint */
+};
 
 struct muster_error {
     enum muster_status status;
