@@ -44,13 +44,15 @@ int tree_block_nodes(int leaves, int begin, int end, struct tree_node nodes[TREE
     return block_nodes_collect((struct tree_node){0, leaves}, (struct tree_node){begin, end}, nodes, 0);
 }
 
+enum { FOLD_BUFFERS_MAX = TREE_BLOCK_NODES_MAX + 16 };
+
 /* Buffers in use while the fold is written down; a buffer given back is the next one taken. */
 struct fold_writer {
     struct tree_fold *fold;
     int begin;       /* first leaf of the block */
     int merge_count; /* merges written so far */
     int free_count;
-    int free_buffer[TREE_BLOCK_NODES_MAX + 16];
+    int free_buffer[FOLD_BUFFERS_MAX];
 };
 
 /* Writes the steps of one node and returns the buffer its sum ends in. */
@@ -100,6 +102,40 @@ enum muster_status tree_fold_init(struct tree_fold *fold, int leaves, int begin,
         fold->node_buffer[k] = fold_node_write(&writer, nodes[k]);
     fold->merge_first[fold->leaf_count] = writer.merge_count;
     return MUSTER_OK;
+}
+
+static bool fold_leaf_merges(const struct tree_fold *fold, int leaf)
+{
+    return fold->merge_first[leaf + 1] > fold->merge_first[leaf];
+}
+
+void tree_fold_window(struct tree_fold *fold)
+{
+    int renumbered[FOLD_BUFFERS_MAX], kept = 0, last = fold->leaf_count - 1;
+    if (last < 0)
+        return;
+    for (int i = 0; i < FOLD_BUFFERS_MAX; i++)
+        renumbered[i] = TREE_BUFFER_WINDOW;
+    for (int leaf = 0; leaf < last; leaf++) {
+        int *number = &renumbered[fold->leaf_buffer[leaf]];
+        if (!fold_leaf_merges(fold, leaf) && *number == TREE_BUFFER_WINDOW)
+            *number = kept++;
+    }
+    for (int i = 0; i < fold->merge_first[fold->leaf_count]; i++) {
+        fold->merge_into[i] = renumbered[fold->merge_into[i]];
+        fold->merge_from[i] = renumbered[fold->merge_from[i]];
+    }
+    for (int k = 0; k < fold->node_count; k++)
+        fold->node_buffer[k] = renumbered[fold->node_buffer[k]];
+    if (!fold_leaf_merges(fold, last))
+        fold->node_buffer[fold->node_count - 1] = TREE_BUFFER_WINDOW;
+    for (int leaf = 0; leaf <= last; leaf++) {
+        bool window = leaf == last || fold_leaf_merges(fold, leaf);
+        fold->leaf_buffer[leaf] = window ? TREE_BUFFER_WINDOW : renumbered[fold->leaf_buffer[leaf]];
+        if (fold_leaf_merges(fold, leaf)) /* the first merge takes the leaf itself */
+            fold->merge_from[fold->merge_first[leaf]] = TREE_BUFFER_WINDOW;
+    }
+    fold->buffer_count = kept;
 }
 
 void tree_fold_release(struct tree_fold *fold)

@@ -42,6 +42,13 @@ struct tree_fold {
 };
 enum muster_status tree_fold_init(struct tree_fold *fold, int leaves, int begin, int end,
                                   struct muster_error *err);
+/**
+ * The same fold for leaves that are produced piece by piece, each piece merged or taken away as soon as it is
+ * complete: a leaf that a merge follows, and the last one, need no buffer. Their buffer becomes
+ * TREE_BUFFER_WINDOW in all lists, the remaining buffers are numbered anew. With one leaf none remains.
+ */
+enum { TREE_BUFFER_WINDOW = -1 };
+void tree_fold_window(struct tree_fold *fold);
 void tree_fold_release(struct tree_fold *fold);
 
 /**

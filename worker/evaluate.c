@@ -6,6 +6,7 @@
 #include "worker/evaluate.h"
 
 #include "base/alloc.h"
+#include "worker/param_windows.h"
 #include "worker/train_step.h"
 
 struct evaluator {
@@ -70,6 +71,14 @@ void evaluator_destroy(struct evaluator *evaluator)
     alloc_free(evaluator);
 }
 
+/* Stage 3: a batch fewer than others is a pass of gathering with them. */
+static enum muster_status evaluator_idle(struct evaluator *evaluator, int batches, struct muster_error *err)
+{
+    struct param_windows *windows = evaluator->state->windows;
+    int most = (evaluator->batches + evaluator->comm->size - 1) / evaluator->comm->size;
+    return windows && batches < most ? param_windows_idle(windows, false, err) : MUSTER_OK;
+}
+
 static enum muster_status evaluator_own_batches(struct evaluator *evaluator, int first, int last,
                                                 struct muster_error *err)
 {
@@ -89,12 +98,16 @@ static enum muster_status evaluator_own_batches(struct evaluator *evaluator, int
     };
     struct loader *loader = NULL;
     enum muster_status status = loader_create(evaluator->dataset, evaluator->sampler, &options, &loader, err);
-    struct executor_step forward = {.gradients = NULL};
+    struct executor_step forward = {.gradients = NULL,
+                                    .before = state->windows ? param_windows_before : NULL,
+                                    .before_context = state->windows};
     for (int batch = first; batch < last && !status; batch++) {
         struct loader_batch data;
         status = loader_next(loader, &data, err);
         if (!status)
             status = train_step_feed(state, &data, err);
+        if (state->windows)
+            param_windows_begin(state->windows, false);
         if (!status)
             status = executor_run(state->executor, &forward, err);
         if (!status)
@@ -114,8 +127,8 @@ enum muster_status evaluator_run(struct evaluator *evaluator, double *loss, doub
 {
     int rank = evaluator->comm->rank;
     int first = evaluator_first(evaluator, rank), last = evaluator_first(evaluator, rank + 1);
-    enum muster_status status = MUSTER_OK;
-    if (first < last)
+    enum muster_status status = evaluator_idle(evaluator, last - first, err);
+    if (!status && first < last)
         status = evaluator_own_batches(evaluator, first, last, err);
     if (!status)
         status = comm_all_gather(evaluator->comm, evaluator->sums, evaluator->block_bytes, err);

@@ -44,7 +44,9 @@ static float *executor_gradient(const struct executor *x, const struct graph_op 
     int tensor = op->tensor[slot];
     if (tensor == GRAPH_NONE || !step->gradients)
         return NULL;
-    return step->gradients + x->graph->params[x->graph->tensors[tensor].param].offset;
+    int param = x->graph->tensors[tensor].param;
+    return step->gradients +
+           (step->gradient_place ? step->gradient_place[param] : x->graph->params[param].offset);
 }
 
 static struct rng_key executor_key(const struct graph_op *op, const struct executor_step *step)
@@ -285,8 +287,9 @@ static void executor_resolve(struct executor *x)
     for (int i = 0; i < graph->tensor_count; i++) {
         const struct graph_tensor *tensor = &graph->tensors[i];
         if (tensor->role == GRAPH_ROLE_PARAM) {
-            int64_t offset = graph->params[tensor->param].offset * (int64_t)dtype_size(graph->compute_dtype);
-            x->address[i] = (char *)x->memory.params + offset;
+            const int64_t *place = x->memory.param_place;
+            int64_t first = place ? place[tensor->param] : graph->params[tensor->param].offset;
+            x->address[i] = (char *)x->memory.params + first * (int64_t)dtype_size(graph->compute_dtype);
         } else if (tensor->role == GRAPH_ROLE_INPUT) {
             x->address[i] = (char *)x->memory.inputs + tensor->offset;
         } else if (tensor->first_op >= 0) {
@@ -333,9 +336,9 @@ static enum muster_status executor_walk(struct executor *x, const struct executo
         const struct graph_op *op = &x->graph->ops[i];
         if (i == 0 || i == x->graph->forward_count)
             fault_point(i == 0 ? "forward" : "backward");
-        enum muster_status status = executor_calls[op->kind](x, op, step, err);
-        if (!status && step->after)
-            status = step->after(step->after_context, i, err);
+        enum muster_status status = step->before ? step->before(step->before_context, i, err) : MUSTER_OK;
+        if (!status)
+            status = executor_calls[op->kind](x, op, step, err);
         if (status)
             return status;
     }
@@ -381,7 +384,7 @@ static enum muster_status executor_record(struct executor *x, const struct execu
 enum muster_status executor_run(struct executor *x, const struct executor_step *step,
                                 struct muster_error *err)
 {
-    bool same_each_time = step->gradients && !step->after && x->graph->config.dropout == 0.0;
+    bool same_each_time = step->gradients && !step->before && x->graph->config.dropout == 0.0;
     if (x->cannot_record || !same_each_time)
         return executor_walk(x, step, err);
     bool seen = false;

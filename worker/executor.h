@@ -14,9 +14,11 @@ struct executor;
 
 /** Where the graph's tensors live, in the back end's memory. All outlive the executor. */
 struct executor_memory {
-    void *params;      /* flat space in the compute dtype */
-    void *activations; /* graph->arena_bytes */
-    void *inputs;      /* graph->input_bytes */
+    void *params;               /* in the compute dtype */
+    const int64_t *param_place; /* [param_count] first element of each parameter in `params`; NULL: its place
+                                   in the flat space */
+    void *activations;          /* graph->arena_bytes */
+    void *inputs;               /* graph->input_bytes */
 };
 
 /** What one micro-step depends on besides data and weights. */
@@ -24,11 +26,12 @@ struct executor_step {
     uint64_t seed;
     int64_t step;
     int slot;
-    float gradient_scale; /* of the loss: 1 / tokens of the global batch */
-    float *gradients;     /* flat space, fp32, added to; NULL: evaluation (forward only, no dropout) */
-    /* called after each operation, for who has to know when a gradient is complete; or NULL */
-    enum muster_status (*after)(void *context, int op, struct muster_error *err);
-    void *after_context;
+    float gradient_scale;          /* of the loss: 1 / tokens of the global batch */
+    float *gradients;              /* fp32, added to; NULL: evaluation (forward only, no dropout) */
+    const int64_t *gradient_place; /* as param_place, in `gradients` */
+    /* called before each operation, for who brings weights and takes gradients away; or NULL */
+    enum muster_status (*before)(void *context, int op, struct muster_error *err);
+    void *before_context;
 };
 
 /** Takes graph and kernels by reference. */
@@ -40,7 +43,7 @@ void executor_destroy(struct executor *executor);
 /**
  * One micro-batch: forward and backward, or forward alone. Inputs were copied before (train_step_feed).
  * Asynchronous where the back end is. Where the back end can record, a micro-step without dropout and without
- * `after` is recorded the second time it comes and run as a whole from then on.
+ * `before` is recorded the second time it comes and run as a whole from then on.
  */
 enum muster_status executor_run(struct executor *executor, const struct executor_step *step,
                                 struct muster_error *err);

@@ -52,12 +52,12 @@ enum muster_status optimizer_create(const struct rank_state *state, struct optim
         goto fail;
     for (int i = 0; i < buckets; i++)
         optimizer->first[i + 1] =
-            optimizer->first[i] + optimizer_cut(state->plan->graph, &state->pieces[i], NULL);
+            optimizer->first[i] + optimizer_cut(state->plan->graph, &state->held[i], NULL);
     optimizer->segments = alloc_zeroed((size_t)optimizer->first[buckets], sizeof *optimizer->segments);
     if (!optimizer->segments)
         goto fail;
     for (int i = 0; i < buckets; i++)
-        optimizer_cut(state->plan->graph, &state->pieces[i], optimizer->segments + optimizer->first[i]);
+        optimizer_cut(state->plan->graph, &state->held[i], optimizer->segments + optimizer->first[i]);
     *out = optimizer;
     return MUSTER_OK;
 fail:
@@ -84,13 +84,13 @@ static struct optimizer_target optimizer_target(const struct rank_state *state, 
                                                 const struct optimizer_segment *segment,
                                                 const float *gradient)
 {
-    const struct ckpt_piece *piece = &state->pieces[bucket];
+    const struct ckpt_piece *piece = &state->held[bucket];
     bool rounded = state->plan->graph->compute_dtype != DTYPE_F32;
     return (struct optimizer_target){
         .param = piece->data[0] + segment->begin,
         .first = piece->data[1] + segment->begin,
         .second = piece->data[2] ? piece->data[2] + segment->begin : NULL,
-        .param_rounded = rounded ? (uint16_t *)state->params + piece->begin + segment->begin : NULL,
+        .param_rounded = rounded ? rank_state_param(state, bucket, piece->begin + segment->begin) : NULL,
         .gradient = gradient + segment->begin,
     };
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * Updates the ranges a rank owns. Weight decay differs from parameter to parameter, so the owned ranges are
+ * Updates the ranges a rank holds. Weight decay differs from parameter to parameter, so the held ranges are
  * cut once into segments of one parameter each; an element's update depends on nothing but its own history,
  * so the cuts cannot change a bit.
  */
@@ -17,8 +17,8 @@ enum muster_status optimizer_create(const struct rank_state *state, struct optim
 void optimizer_destroy(struct optimizer *optimizer);
 
 /**
- * Updates the owned range of one bucket.
- * \param gradient   reduced gradient of the owned range, its first element first
+ * Updates the held range of one bucket.
+ * \param gradient   reduced gradient of the held range, its first element first
  * \param step       steps already done before this one
  * \param grad_scale clipping coefficient
  */

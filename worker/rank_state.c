@@ -24,22 +24,37 @@ static bool rank_state_has_master(const struct rank_state *state)
     return state->plan->graph->compute_dtype != DTYPE_F32;
 }
 
+void *rank_state_param(const struct rank_state *state, int bucket, int64_t element)
+{
+    const struct plan *plan = state->plan;
+    if (plan->zero_stage == 3)
+        element += state->owned_first[bucket] - plan_owned_range(plan, bucket, state->rank).begin;
+    return (char *)state->params + element * (int64_t)dtype_size(plan->graph->compute_dtype);
+}
+
 static void rank_state_cut_pieces(struct rank_state *state)
 {
     const struct plan *plan = state->plan;
     float *master = rank_state_region(state, PLAN_REGION_MASTER);
     float *first = rank_state_region(state, PLAN_REGION_STATE_FIRST);
     float *second = rank_state_region(state, PLAN_REGION_STATE_SECOND);
-    int64_t at = 0;
+    int64_t held_at = 0, owned_at = 0;
     for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
+        struct plan_range held = plan_held_range(plan, bucket, state->rank);
         struct plan_range owned = plan_owned_range(plan, bucket, state->rank);
-        struct ckpt_piece *piece = &state->pieces[bucket];
-        piece->begin = owned.begin;
-        piece->end = owned.end;
-        piece->data[0] = rank_state_has_master(state) ? master + at : (float *)state->params + owned.begin;
-        piece->data[1] = first + at;
-        piece->data[2] = second ? second + at : NULL;
-        at += owned.end - owned.begin;
+        struct ckpt_piece *piece = &state->held[bucket];
+        state->owned_first[bucket] = owned_at;
+        piece->begin = held.begin;
+        piece->end = held.end;
+        piece->data[0] =
+            rank_state_has_master(state) ? master + held_at : rank_state_param(state, bucket, held.begin);
+        piece->data[1] = first + held_at;
+        piece->data[2] = second ? second + held_at : NULL;
+        state->pieces[bucket] = (struct ckpt_piece){.begin = owned.begin, .end = owned.end};
+        for (int kind = 0; kind <= plan->state_count; kind++)
+            state->pieces[bucket].data[kind] = piece->data[kind] + (owned.begin - held.begin);
+        held_at += held.end - held.begin;
+        owned_at += owned.end - owned.begin;
     }
 }
 
@@ -57,7 +72,8 @@ static enum muster_status rank_state_cut_host(struct rank_state *state, struct m
     if (status)
         return status;
     state->host_block = block;
-    memset(block, 0, (size_t)state->memory.host_bytes); /* parameters that begin at zero, and what pads them */
+    memset(block, 0,
+           (size_t)state->memory.host_bytes); /* parameters that begin at zero, and what pads them */
     state->host_pieces = alloc_zeroed((size_t)plan->bucket_count, sizeof *state->host_pieces);
     if (!state->host_pieces)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the rank's state");
@@ -116,7 +132,10 @@ static enum muster_status rank_state_allocate(struct rank_state *state, const st
     state->kernels->scratch = rank_state_region(state, PLAN_REGION_SCRATCH);
     state->kernels->scratch_bytes = state->memory.region[PLAN_REGION_SCRATCH].bytes;
     state->params = rank_state_region(state, PLAN_REGION_PARAMS);
+    state->param_windows = rank_state_region(state, PLAN_REGION_PARAM_WINDOWS);
     state->gradients = rank_state_region(state, PLAN_REGION_GRADIENTS);
+    state->gradient_windows = rank_state_region(state, PLAN_REGION_GRADIENT_WINDOWS);
+    state->gradient_sum = rank_state_region(state, PLAN_REGION_GRADIENT_SUM);
     state->receive = rank_state_region(state, PLAN_REGION_RECEIVE);
     rank_state_cut_pieces(state);
     return status ? status : rank_state_cut_host(state, err);
@@ -125,7 +144,8 @@ static enum muster_status rank_state_allocate(struct rank_state *state, const st
 static enum muster_status rank_state_start_executor(struct rank_state *state, struct muster_error *err)
 {
     struct executor_memory memory = {
-        .params = state->params,
+        .params = state->param_windows ? state->param_windows : state->params,
+        .param_place = state->param_windows ? state->plan->units.param_place : NULL,
         .activations = rank_state_region(state, PLAN_REGION_ACTIVATIONS),
         .inputs = rank_state_region(state, PLAN_REGION_INPUTS),
     };
@@ -147,13 +167,16 @@ enum muster_status rank_state_create(const struct job *job, const struct plan *p
     status = plan_rank_memory(plan, rank, &state->memory, err);
     if (status)
         goto out;
+    state->held = alloc_zeroed((size_t)plan->bucket_count, sizeof *state->held);
     state->pieces = alloc_zeroed((size_t)plan->bucket_count, sizeof *state->pieces);
+    state->owned_first = alloc_zeroed((size_t)plan->bucket_count, sizeof *state->owned_first);
     state->tensors = alloc_zeroed((size_t)plan->graph->param_count, sizeof *state->tensors);
     bool rounds = plan->graph->pixels != GRAPH_NONE && plan->graph->compute_dtype != DTYPE_F32;
     if (rounds)
         state->pixels =
             alloc_zeroed((size_t)plan->graph->tensors[plan->graph->pixels].count, sizeof *state->pixels);
-    if (!state->pieces || !state->tensors || (rounds && !state->pixels)) {
+    if (!state->held || !state->pieces || !state->owned_first || !state->tensors ||
+        (rounds && !state->pixels)) {
         status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the rank's state");
         goto out;
     }
@@ -189,7 +212,9 @@ void rank_state_destroy(struct rank_state *state)
     kernels_destroy(state->kernels);
     if (state->host_pieces != state->pieces)
         alloc_free(state->host_pieces);
+    alloc_free(state->held);
     alloc_free(state->pieces);
+    alloc_free(state->owned_first);
     alloc_free(state->tensors);
     alloc_free(state->pixels);
     alloc_free(state);
@@ -277,33 +302,62 @@ const void *rank_state_pixels(struct rank_state *state, const float *pixels)
     return state->pixels;
 }
 
-enum muster_status rank_state_gather_bucket(struct rank_state *state, struct comm *comm, int bucket,
-                                            struct muster_error *err)
+/* all[bucket] = every rank's owned range of it, `size` bytes an element; `bucket_begin` is in back-end
+ * memory. */
+static enum muster_status rank_state_gather(const struct rank_state *state, struct comm *comm, int bucket,
+                                            void *bucket_begin, int64_t size, struct muster_error *err)
 {
-    const struct plan *plan = state->plan;
-    int64_t size = (int64_t)dtype_size(plan->graph->compute_dtype);
     int64_t counts[TREE_LEAVES_MAX]; /* ranks never exceed logical workers */
     for (int rank = 0; rank < comm->size; rank++) {
-        struct plan_range owned = plan_owned_range(plan, bucket, rank);
+        struct plan_range owned = plan_owned_range(state->plan, bucket, rank);
         counts[rank] = (owned.end - owned.begin) * size;
     }
     enum muster_status status = comm_begin_after(comm, kernels_stream(state->kernels), err);
-    if (status)
-        return status;
-    return comm_all_gather(comm, (char *)state->params + plan->buckets[bucket].begin * size, counts, err);
+    return status ? status : comm_all_gather(comm, bucket_begin, counts, err);
+}
+
+enum muster_status rank_state_gather_bucket(struct rank_state *state, struct comm *comm, int bucket,
+                                            struct muster_error *err)
+{
+    return rank_state_gather(state, comm, bucket,
+                             rank_state_param(state, bucket, state->plan->buckets[bucket].begin),
+                             (int64_t)dtype_size(state->plan->graph->compute_dtype), err);
+}
+
+static enum muster_status rank_state_round(struct rank_state *state, const struct ckpt_piece *piece,
+                                           int bucket, struct muster_error *err)
+{
+    if (!rank_state_has_master(state) || piece->end == piece->begin)
+        return MUSTER_OK;
+    return kernels_round_to(state->kernels, state->plan->graph->compute_dtype,
+                            rank_state_param(state, bucket, piece->begin), piece->data[0],
+                            piece->end - piece->begin, err);
+}
+
+/* Stage 0: all weights and state to all, then everybody rounds for himself. */
+static enum muster_status rank_state_replicate(struct rank_state *state, struct comm *comm,
+                                               struct muster_error *err)
+{
+    enum muster_status status = MUSTER_OK;
+    for (int bucket = 0; bucket < state->plan->bucket_count && !status; bucket++)
+        for (int kind = 0; kind <= state->plan->state_count && !status; kind++)
+            status = rank_state_gather(state, comm, bucket, state->held[bucket].data[kind],
+                                       (int64_t)sizeof(float), err);
+    if (!status)
+        status = comm_end_before(comm, kernels_stream(state->kernels), err);
+    for (int bucket = 0; bucket < state->plan->bucket_count && !status; bucket++)
+        status = rank_state_round(state, &state->held[bucket], bucket, err);
+    return status;
 }
 
 enum muster_status rank_state_publish_params(struct rank_state *state, struct comm *comm,
                                              struct muster_error *err)
 {
+    if (state->plan->zero_stage == 0)
+        return rank_state_replicate(state, comm, err);
     for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
-        const struct ckpt_piece *piece = &state->pieces[bucket];
-        enum muster_status status = MUSTER_OK;
-        if (rank_state_has_master(state) && piece->end > piece->begin)
-            status = kernels_round_to(state->kernels, state->plan->graph->compute_dtype,
-                                      (uint16_t *)state->params + piece->begin, piece->data[0],
-                                      piece->end - piece->begin, err);
-        if (!status)
+        enum muster_status status = rank_state_round(state, &state->pieces[bucket], bucket, err);
+        if (!status && state->plan->zero_stage < 3)
             status = rank_state_gather_bucket(state, comm, bucket, err);
         if (status)
             return status;

@@ -13,6 +13,8 @@
 #include "worker/device.h"
 #include "worker/executor.h"
 
+struct param_windows;
+
 struct rank_state {
     const struct job *job;
     const struct plan *plan;
@@ -22,11 +24,17 @@ struct rank_state {
     struct kernels *kernels;
     struct executor *executor;
 
-    void *params;              /* [flat_count] in the compute dtype */
-    float *gradients;          /* [fold buffers][flat_count] */
+    void *params;              /* in the compute dtype, see rank_state_param */
+    void *param_windows;       /* stage 3: where units are gathered, in the compute dtype */
+    float *gradients;          /* [whole buffers][flat_count] */
+    float *gradient_windows;   /* stage 2 and 3 */
+    float *gradient_sum;       /* stage 2 and 3 without whole buffers: the owned ranges, bucket by bucket */
+    int64_t *owned_first;      /* [bucket_count] elements owned in earlier buckets */
     float *receive;            /* other ranks' nodes */
-    struct ckpt_piece *pieces; /* [bucket_count], one per owned range: data[0] fp32 weights, then optimizer
+    struct ckpt_piece *held;   /* [bucket_count], one per held range: data[0] fp32 weights, then optimizer
                                   state; may be empty ranges; back-end memory */
+    struct ckpt_piece *pieces; /* likewise the owned ranges: what a rank saves */
+    struct param_windows *windows;  /* stage 3, once param_windows_create was called; by reference */
     struct ckpt_piece *host_pieces; /* the same ranges in host memory: `pieces` itself on the CPU, otherwise a
                                        copy that pull and push move */
     char *host_block;
@@ -50,22 +58,27 @@ void rank_state_destroy(struct rank_state *state);
 enum muster_status rank_state_pull(struct rank_state *state, struct muster_error *err);
 enum muster_status rank_state_push(struct rank_state *state, struct muster_error *err);
 
+/** The compute weight at a flat element of the range of `bucket` that lies in `params`, and what follows it
+ * there: all of the bucket; with stage 3 the owned range. */
+void *rank_state_param(const struct rank_state *state, int bucket, int64_t element);
+
 /** A micro-batch of images in the compute dtype, in host memory: `pixels` itself for fp32, otherwise a
  * rounded copy that the next call overwrites. */
 const void *rank_state_pixels(struct rank_state *state, const float *pixels);
 
-/** Fresh weights from the job's seed: each rank fills what it owns, then all gather. A function of (seed,
- * parameter name, element) only. Collective. */
+/** Fresh weights from the job's seed: each rank fills what it owns, then rank_state_publish_params. A
+ * function of (seed, parameter name, element) only. Collective. */
 enum muster_status rank_state_initialise(struct rank_state *state, struct comm *comm,
                                          struct muster_error *err);
 
-/** Rounds the owned fp32 weights into the compute weights (nothing to do for fp32) and gathers everybody's.
- * Collective. */
+/** After the owned fp32 weights and state were filled: rounds the weights into the compute weights (nothing
+ * to do for fp32) and gives the others what they keep of them: with stage 0 weights and state, with stage 1
+ * and 2 the compute weights, with stage 3 nothing (they are gathered when needed). Collective. */
 enum muster_status rank_state_publish_params(struct rank_state *state, struct comm *comm,
                                              struct muster_error *err);
 
-/** One bucket's share of rank_state_publish_params, after the optimizer has already rounded its own range; on
- * a GPU the new weights are there after comm_end_before. Collective. */
+/** One bucket's share of it with stage 1 and 2, after the optimizer has already rounded its own range; on a
+ * GPU the new weights are there after comm_end_before. Collective. */
 enum muster_status rank_state_gather_bucket(struct rank_state *state, struct comm *comm, int bucket,
                                             struct muster_error *err);
 

@@ -12,8 +12,8 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/tree.h"
-#include "worker/bucket_order.h"
 #include "worker/fault_point.h"
+#include "worker/param_windows.h"
 #include "worker/schedule.h"
 
 struct train_step {
@@ -28,8 +28,7 @@ struct train_step {
     int64_t *block_first;             /* [ranks] index of a rank's block in exchange */
     double *leaf_loss, *leaf_correct; /* [logical_workers] */
     double *chunk_squares;            /* [chunk_count] */
-    int *bucket_last_op;              /* [bucket_count] see bucket_order.h */
-    int buckets_started;              /* of the step in hand */
+    bool last_slot;                   /* of a leaf: its gradient is complete after this micro-step */
 };
 
 static int train_step_leaves(const struct plan *plan, int rank)
@@ -66,9 +65,8 @@ static enum muster_status train_step_allocate(struct train_step *step, struct mu
     step->leaf_loss = alloc_zeroed(leaves, sizeof *step->leaf_loss);
     step->leaf_correct = alloc_zeroed(leaves, sizeof *step->leaf_correct);
     step->chunk_squares = alloc_zeroed((size_t)plan->chunk_count, sizeof *step->chunk_squares);
-    step->bucket_last_op = alloc_zeroed((size_t)plan->bucket_count, sizeof *step->bucket_last_op);
     if (!step->exchange || !step->block_bytes || !step->block_first || !step->leaf_loss ||
-        !step->leaf_correct || !step->chunk_squares || !step->bucket_last_op)
+        !step->leaf_correct || !step->chunk_squares)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the training step");
     int slots = train_step_leaves(plan, state->rank) * plan->slots_per_worker;
     step->results_bytes = slots * train_step_result_floats(plan) * (int64_t)sizeof(float);
@@ -97,7 +95,6 @@ enum muster_status train_step_create(const struct train_step_parts *parts, struc
         return status;
     }
     train_step_cut_blocks(step, parts->state->plan);
-    bucket_order_fill(parts->state->plan, step->bucket_last_op);
     *out = step;
     return MUSTER_OK;
 }
@@ -114,7 +111,6 @@ void train_step_destroy(struct train_step *step)
     alloc_free(step->leaf_loss);
     alloc_free(step->leaf_correct);
     alloc_free(step->chunk_squares);
-    alloc_free(step->bucket_last_op);
     alloc_free(step);
 }
 
@@ -165,18 +161,18 @@ void train_step_sum(const struct plan *plan, const float *host, double *loss, do
         *correct += (double)host[i];
 }
 
-/* Starts the buckets that are complete after operation `op` of the rank's last micro-step. */
-static enum muster_status train_step_after(void *context, int op, struct muster_error *err)
+/* Operation `op` of a micro-step is next. Waiting for weights comes before sending gradients, so that on a
+ * GPU what is sent travels while the operations run; the next weights come last. */
+static enum muster_status train_step_before(void *context, int op, struct muster_error *err)
 {
     struct train_step *step = context;
-    const struct plan *plan = step->parts.state->plan;
-    while (step->buckets_started < plan->bucket_count && step->bucket_last_op[step->buckets_started] <= op) {
-        enum muster_status status = reducer_start_bucket(step->parts.reducer, step->buckets_started, err);
-        if (status)
-            return status;
-        step->buckets_started++;
-    }
-    return MUSTER_OK;
+    struct param_windows *windows = step->parts.state->windows;
+    enum muster_status status = windows ? param_windows_ensure(windows, op, err) : MUSTER_OK;
+    if (!status && step->last_slot)
+        status = reducer_before(step->parts.reducer, op, err);
+    if (!status && windows)
+        status = param_windows_prefetch(windows, err);
+    return status;
 }
 
 /* One logical worker: its slots in order, gradients accumulated in place. */
@@ -188,9 +184,10 @@ static enum muster_status train_step_leaf(struct train_step *step, struct loader
     struct executor_step micro = {.seed = (uint64_t)state->job->seed,
                                   .step = number,
                                   .gradient_scale =
-                                      (float)(step->parts.scaler->scale / (double)plan->step_tokens)};
-    bool last_leaf = leaf == train_step_leaves(plan, state->rank) - 1;
-    enum muster_status status = reducer_leaf_begin(step->parts.reducer, leaf, &micro.gradients, err);
+                                      (float)(step->parts.scaler->scale / (double)plan->step_tokens),
+                                  .before_context = step};
+    bool wanted = reducer_wants_operations(step->parts.reducer, leaf);
+    enum muster_status status = reducer_leaf_begin(step->parts.reducer, leaf, &micro, err);
     for (int i = 0; i < plan->slots_per_worker && !status; i++) {
         float *results = step->results + (leaf * plan->slots_per_worker + i) * train_step_result_floats(plan);
         struct loader_batch batch;
@@ -198,16 +195,29 @@ static enum muster_status train_step_leaf(struct train_step *step, struct loader
         if (!status)
             status = train_step_feed(state, &batch, err);
         micro.slot = batch.slot;
-        if (last_leaf && i == plan->slots_per_worker - 1 && reducer_overlaps(step->parts.reducer)) {
-            micro.after = train_step_after;
-            micro.after_context = step;
-        }
+        step->last_slot = wanted && i == plan->slots_per_worker - 1;
+        micro.before = step->last_slot || state->windows ? train_step_before : NULL;
+        if (state->windows)
+            param_windows_begin(state->windows, true);
         if (!status)
             status = executor_run(state->executor, &micro, err);
         if (!status)
             status = train_step_fetch(state, results, err);
     }
     return status ? status : reducer_leaf_end(step->parts.reducer, leaf, err);
+}
+
+/* Stage 3: the passes that others make and this rank has no slot for come first, so that all ranks reduce in
+ * the same pass, the last one. */
+static enum muster_status train_step_idle(struct train_step *step, struct muster_error *err)
+{
+    struct rank_state *state = step->parts.state;
+    int first, last;
+    plan_slots_of_rank(state->plan, state->rank, &first, &last);
+    enum muster_status status = MUSTER_OK;
+    for (int pass = last - first; state->windows && pass < plan_step_passes(state->plan) && !status; pass++)
+        status = param_windows_idle(state->windows, true, err);
+    return status;
 }
 
 /* Sums of squares of the owned chunks, where the reduced gradients are. */
@@ -218,7 +228,7 @@ static enum muster_status train_step_squares(struct train_step *step, struct mus
     int64_t chunk = 0;
     for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
         struct plan_range owned = plan_owned_range(plan, bucket, state->rank);
-        const float *mine = reducer_mine(step->parts.reducer, bucket);
+        const float *mine = reducer_sum(step->parts.reducer, bucket, owned.begin);
         for (int64_t at = owned.begin; at < owned.end; at += plan->chunk_elements) {
             enum muster_status status =
                 kernels_sum_squares(state->kernels, mine + (at - owned.begin), plan->chunk_elements,
@@ -232,9 +242,7 @@ static enum muster_status train_step_squares(struct train_step *step, struct mus
 
 static enum muster_status train_step_reduce(struct train_step *step, struct muster_error *err)
 {
-    enum muster_status status = train_step_after(step, step->parts.state->plan->graph->op_count, err);
-    if (!status)
-        status = reducer_finish(step->parts.reducer, err);
+    enum muster_status status = reducer_finish(step->parts.reducer, err);
     if (!status)
         status = train_step_squares(step, err);
     return status ? status : kernels_synchronise(step->parts.state->kernels, err);
@@ -324,14 +332,18 @@ static enum muster_status train_step_update(struct train_step *step, int64_t num
     double scale = clip > 0.0 && result->grad_norm > clip ? clip / (result->grad_norm + 1e-6) : 1.0;
     for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
         fault_point("optimizer");
+        const float *gradient =
+            reducer_sum(step->parts.reducer, bucket, plan_held_range(state->plan, bucket, state->rank).begin);
         enum muster_status status =
-            optimizer_update_bucket(step->parts.optimizer, bucket, reducer_mine(step->parts.reducer, bucket),
-                                    number, result->lr, (float)(scale / result->loss_scale), err);
-        if (!status)
+            optimizer_update_bucket(step->parts.optimizer, bucket, gradient, number, result->lr,
+                                    (float)(scale / result->loss_scale), err);
+        if (!status && (state->plan->zero_stage == 1 || state->plan->zero_stage == 2))
             status = rank_state_gather_bucket(state, step->parts.data, bucket, err);
         if (status)
             return status;
     }
+    if (state->windows)
+        param_windows_forget(state->windows);
     return comm_end_before(step->parts.data, kernels_stream(state->kernels), err);
 }
 
@@ -343,14 +355,12 @@ enum muster_status train_step_run(struct train_step *step, struct loader *loader
     double started = clock_seconds();
     *result = (struct train_step_result){.lr = schedule_lr(state->job, number),
                                          .loss_scale = step->parts.scaler->scale};
-    step->buckets_started = 0;
-    for (int leaf = 0; leaf < leaves; leaf++) {
-        enum muster_status status = train_step_leaf(step, loader, number, leaf, err);
-        if (status)
-            return status;
-    }
+    enum muster_status status = train_step_idle(step, err);
+    for (int leaf = 0; leaf < leaves && !status; leaf++)
+        status = train_step_leaf(step, loader, number, leaf, err);
     double computed = clock_seconds();
-    enum muster_status status = train_step_reduce(step, err);
+    if (!status)
+        status = train_step_reduce(step, err);
     if (status)
         return status;
     train_step_pack(step, flags);

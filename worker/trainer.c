@@ -14,6 +14,7 @@
 #include "worker/evaluate.h"
 #include "worker/fault_point.h"
 #include "worker/job_share.h"
+#include "worker/param_windows.h"
 #include "worker/run_folder.h"
 #include "worker/telemetry.h"
 #include "worker/train_step.h"
@@ -26,6 +27,8 @@ struct trainer {
     struct job_share share;
     struct run_folder folder;
     struct rank_state *state;
+    struct comm_queue *queue;
+    struct param_windows *windows; /* ZeRO stage 3 */
     struct reducer *reducer;
     struct optimizer *optimizer;
     struct train_step *step;
@@ -85,7 +88,12 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
     if (!status)
         status = device_comm_create(&t->device, job, t->comm, t->state->kernels, &t->device_comm, err);
     if (!status)
-        status = reducer_create(t->state, trainer_data_comm(t), job->parallel.overlap_comm, &t->reducer, err);
+        status = comm_queue_create(trainer_data_comm(t), t->state->kernels, job->parallel.overlap_comm,
+                                   &t->queue, err);
+    if (!status)
+        status = reducer_create(t->state, trainer_data_comm(t), t->queue, &t->reducer, err);
+    if (!status && t->share.plan->zero_stage == 3)
+        status = param_windows_create(t->state, trainer_data_comm(t), t->queue, &t->windows, err);
     if (!status)
         status = optimizer_create(t->state, &t->optimizer, err);
     loss_scaler_init(&t->scaler, job);
@@ -222,7 +230,7 @@ static void trainer_introduce(struct trainer *t)
                   t->comm->node_count == 1 ? "" : "s", memory, t->state->kernels->numerics);
     if (t->comm->size > 1)
         telemetry_say(&t->telemetry, "ranks talk over %s%s", comm_transport(trainer_data_comm(t)),
-                      reducer_overlaps(t->reducer) ? " while they compute" : "");
+                      comm_queue_overlaps(t->queue) ? " while they compute" : "");
     if (t->steps_done > 0)
         telemetry_say(&t->telemetry, "resumed from the checkpoint of step %lld", (long long)t->steps_done);
     log_info("plan: %d logical workers, %lld slots a step, block %d to %d", plan->logical_workers,
@@ -301,6 +309,8 @@ enum muster_status trainer_run(struct comm *comm, const struct trainer_options *
     train_step_destroy(t.step);
     optimizer_destroy(t.optimizer);
     reducer_destroy(t.reducer);
+    param_windows_destroy(t.windows);
+    comm_queue_destroy(t.queue);
     comm_destroy(t.device_comm);
     rank_state_destroy(t.state);
     run_folder_close(&t.folder);

@@ -91,6 +91,7 @@ struct job {
     struct {
         int64_t logical_workers; /* resolved: never 0 after job_load */
         enum job_reduce reduce;
+        int64_t zero_stage; /* 0 … 3 */
         int64_t bucket_mb;
         bool overlap_comm;
         int64_t threads; /* per rank; 0 = cores / ranks on the host */

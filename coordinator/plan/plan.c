@@ -60,6 +60,7 @@ static enum muster_status plan_fill(struct plan *plan, const struct job *job,
     plan->threads = topology->threads;
     plan->on_device = topology->on_device;
     plan->reduce = job->parallel.reduce;
+    plan->zero_stage = topology->ranks == 1 ? 1 : (int)job->parallel.zero_stage;
     plan->slots = job->train.global_batch_size / job->train.micro_batch_size;
     plan->logical_workers = (int)job->parallel.logical_workers;
     plan->slots_per_worker = (int)(plan->slots / plan->logical_workers);
@@ -74,7 +75,8 @@ static enum muster_status plan_fill(struct plan *plan, const struct job *job,
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for %d ranks", plan->ranks);
     for (int rank = 0; rank <= plan->ranks; rank++)
         plan->block_begin[rank] = (int)((int64_t)rank * plan->logical_workers / plan->ranks);
-    return plan_buckets_cut(plan, job->parallel.bucket_mb, err);
+    status = plan_buckets_cut(plan, job->parallel.bucket_mb, err);
+    return status ? status : plan_units_init(&plan->units, plan->graph, plan->flat_count, err);
 }
 
 enum muster_status plan_create(const struct job *job, const struct model_config *config,
@@ -111,6 +113,7 @@ void plan_destroy(struct plan *plan)
     if (!plan)
         return;
     graph_destroy(plan->graph);
+    plan_units_release(&plan->units);
     alloc_free(plan->block_begin);
     alloc_free(plan->buckets);
     alloc_free(plan);
@@ -137,10 +140,41 @@ int64_t plan_owned_count(const struct plan *plan, int rank)
     return count;
 }
 
+struct plan_range plan_held_range(const struct plan *plan, int bucket, int rank)
+{
+    return plan->zero_stage == 0 ? plan->buckets[bucket] : plan_owned_range(plan, bucket, rank);
+}
+
+int64_t plan_held_count(const struct plan *plan, int rank)
+{
+    return plan->zero_stage == 0 ? plan->flat_count : plan_owned_count(plan, rank);
+}
+
 void plan_slots_of_rank(const struct plan *plan, int rank, int *first, int *last)
 {
     *first = plan->block_begin[rank] * plan->slots_per_worker;
     *last = plan->block_begin[rank + 1] * plan->slots_per_worker;
+}
+
+int plan_step_passes(const struct plan *plan)
+{
+    int passes = 0;
+    for (int rank = 0; rank < plan->ranks; rank++) {
+        int first, last;
+        plan_slots_of_rank(plan, rank, &first, &last);
+        passes = last - first > passes ? last - first : passes;
+    }
+    return passes;
+}
+
+enum muster_status plan_rank_fold(const struct plan *plan, int rank, struct tree_fold *fold,
+                                  struct muster_error *err)
+{
+    enum muster_status status = tree_fold_init(fold, plan->logical_workers, plan->block_begin[rank],
+                                               plan->block_begin[rank + 1], err);
+    if (!status && plan->zero_stage >= 2 && plan->slots_per_worker == 1)
+        tree_fold_window(fold);
+    return status;
 }
 
 static int plan_nodes_of_rank(const struct plan *plan, int rank)
@@ -171,32 +205,43 @@ static int64_t plan_receive_bytes(const struct plan *plan, int rank)
     return ops_receive_bytes(foreign, largest);
 }
 
+/* Gradients while they are computed, and their sum; a fold with windows has one leaf there in the end. */
+static void plan_gradient_bytes(const struct plan *plan, int rank, const struct tree_fold *fold,
+                                int64_t bytes[PLAN_REGION_COUNT])
+{
+    bool windows = fold->leaf_buffer[fold->leaf_count - 1] == TREE_BUFFER_WINDOW;
+    bytes[PLAN_REGION_GRADIENTS] = fold->buffer_count * plan->flat_count * 4;
+    bytes[PLAN_REGION_GRADIENT_WINDOWS] = windows ? plan->units.window_begin[PLAN_WINDOW_COUNT] * 4 : 0;
+    bytes[PLAN_REGION_GRADIENT_SUM] = fold->buffer_count ? 0 : plan_owned_count(plan, rank) * 4;
+}
+
 enum muster_status plan_rank_memory(const struct plan *plan, int rank, struct plan_memory *memory,
                                     struct muster_error *err)
 {
     memset(memory, 0, sizeof *memory);
     struct tree_fold fold = {0};
-    enum muster_status status = tree_fold_init(&fold, plan->logical_workers, plan->block_begin[rank],
-                                               plan->block_begin[rank + 1], err);
+    enum muster_status status = plan_rank_fold(plan, rank, &fold, err);
     if (status)
         return status;
     const struct graph *graph = plan->graph;
-    int64_t owned_bytes = plan_owned_count(plan, rank) * 4;
+    bool gathers = plan->zero_stage == 3;
+    int64_t size = (int64_t)dtype_size(graph->compute_dtype), held_bytes = plan_held_count(plan, rank) * 4;
     int64_t bytes[PLAN_REGION_COUNT] = {
-        [PLAN_REGION_PARAMS] = plan->flat_count * (int64_t)dtype_size(graph->compute_dtype),
-        [PLAN_REGION_MASTER] = graph->compute_dtype == DTYPE_F32 ? 0 : owned_bytes,
-        [PLAN_REGION_STATE_FIRST] = owned_bytes,
-        [PLAN_REGION_STATE_SECOND] = plan->state_count > 1 ? owned_bytes : 0,
-        [PLAN_REGION_GRADIENTS] = fold.buffer_count * plan->flat_count * 4,
+        [PLAN_REGION_PARAMS] = (gathers ? plan_owned_count(plan, rank) : plan->flat_count) * size,
+        [PLAN_REGION_PARAM_WINDOWS] = gathers ? plan->units.window_begin[PLAN_WINDOW_COUNT] * size : 0,
+        [PLAN_REGION_MASTER] = graph->compute_dtype == DTYPE_F32 ? 0 : held_bytes,
+        [PLAN_REGION_STATE_FIRST] = held_bytes,
+        [PLAN_REGION_STATE_SECOND] = plan->state_count > 1 ? held_bytes : 0,
         [PLAN_REGION_ACTIVATIONS] = graph->arena_bytes,
         [PLAN_REGION_INPUTS] = graph->input_bytes,
         [PLAN_REGION_SCRATCH] =
             plan->on_device ? graph_device_scratch_bytes(graph) : graph_scratch_bytes(graph, plan->threads),
         [PLAN_REGION_RECEIVE] = plan_receive_bytes(plan, rank),
     };
+    plan_gradient_bytes(plan, rank, &fold, bytes);
     tree_fold_release(&fold);
     int kinds = 1 + plan->state_count;
-    memory->host_bytes = plan->on_device ? kinds * owned_bytes : 0;
+    memory->host_bytes = plan->on_device ? kinds * plan_owned_count(plan, rank) * 4 : 0;
     for (int region = 0; region < PLAN_REGION_COUNT; region++) {
         memory->region[region].offset = memory->total_bytes;
         memory->region[region].bytes = bytes[region];
@@ -205,23 +250,55 @@ enum muster_status plan_rank_memory(const struct plan *plan, int rank, struct pl
     return MUSTER_OK;
 }
 
+/* Elements of a unit that a rank owns. */
+static int64_t plan_unit_owned(const struct plan *plan, struct plan_range unit, int rank)
+{
+    int64_t count = 0;
+    for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
+        struct plan_range owned = plan_range_common(unit, plan_owned_range(plan, bucket, rank));
+        count += owned.end - owned.begin;
+    }
+    return count;
+}
+
+/* Elements of its own that a rank hands out in all gathers of a step. */
+static int64_t plan_gathered_count(const struct plan *plan, int rank)
+{
+    struct plan_residents residents;
+    int64_t first = 0, later = 0;
+    plan_residents_clear(&residents);
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < plan->units.visit_count; i++) {
+            int unit = plan->units.visits[i].unit;
+            if (plan_residents_enter(&plan->units, &residents, unit))
+                *(pass ? &later : &first) += plan_unit_owned(plan, plan->units.units[unit].range, rank);
+        }
+    return first + (plan_step_passes(plan) - 1) * later;
+}
+
 int64_t plan_step_bytes_sent(const struct plan *plan, int rank)
 {
-    int64_t owned = plan_owned_count(plan, rank);
+    int64_t owned = plan_owned_count(plan, rank), size = (int64_t)dtype_size(plan->graph->compute_dtype);
     int nodes = plan->reduce == JOB_REDUCE_FAST ? 1 : plan_nodes_of_rank(plan, rank);
-    int64_t gradients = (plan->flat_count - owned) * 4 * nodes;
-    int64_t weights = owned * (int64_t)dtype_size(plan->graph->compute_dtype) * (plan->ranks - 1);
-    return gradients + weights;
+    int64_t gradients = (plan->flat_count - owned) * 4 * nodes, shared = owned * size;
+    if (plan->zero_stage == 0)
+        shared = owned * 4;
+    if (plan->zero_stage == 3)
+        shared = plan_gathered_count(plan, rank) * size;
+    return gradients + shared * (plan->ranks - 1);
 }
 
 const char *plan_region_name(enum plan_region region)
 {
     static const char *const names[PLAN_REGION_COUNT] = {
         [PLAN_REGION_PARAMS] = "weights",
+        [PLAN_REGION_PARAM_WINDOWS] = "weights, gathered",
         [PLAN_REGION_MASTER] = "master weights",
         [PLAN_REGION_STATE_FIRST] = "optimizer, first",
         [PLAN_REGION_STATE_SECOND] = "optimizer, second",
         [PLAN_REGION_GRADIENTS] = "gradients",
+        [PLAN_REGION_GRADIENT_WINDOWS] = "gradients, windows",
+        [PLAN_REGION_GRADIENT_SUM] = "gradients, summed",
         [PLAN_REGION_ACTIVATIONS] = "activations",
         [PLAN_REGION_INPUTS] = "inputs",
         [PLAN_REGION_SCRATCH] = "scratch",

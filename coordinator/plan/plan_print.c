@@ -23,9 +23,11 @@ static void print_work(const struct plan *plan, const struct job *job, struct te
                (long long)graph->micro_batch_size, tokens,
                graph->config.type == MODEL_MLP ? "images" : "tokens", plan->step_flops / (tera ? 1e12 : 1e9),
                tera ? "TFLOP" : "GFLOP");
-    text_print(out, "workers    %d logical, %d slots each, on %d rank%s of %d thread%s; reduce %s\n",
-               plan->logical_workers, plan->slots_per_worker, plan->ranks, plan->ranks == 1 ? "" : "s",
-               plan->threads, plan->threads == 1 ? "" : "s", job_reduce_name(job->parallel.reduce));
+    text_print(
+        out, "workers    %d logical, %d slots each, on %d rank%s of %d thread%s; reduce %s, zero stage %d\n",
+        plan->logical_workers, plan->slots_per_worker, plan->ranks, plan->ranks == 1 ? "" : "s",
+        plan->threads, plan->threads == 1 ? "" : "s", job_reduce_name(job->parallel.reduce),
+        plan->zero_stage);
     text_print(out, "parameters %lld elements in %lld chunks of %lld, %d bucket%s\n",
                (long long)plan->flat_count, (long long)plan->chunk_count, (long long)plan->chunk_elements,
                plan->bucket_count, plan->bucket_count == 1 ? "" : "s");
@@ -153,15 +155,15 @@ enum muster_status plan_write_json(const struct plan *plan, const struct job *jo
         json_array_append_new(buckets, json_pack("[I,I]", (json_int_t)plan->buckets[i].begin,
                                                  (json_int_t)plan->buckets[i].end));
     json_t *root = json_pack(
-        "{s:s,s:s,s:s,s:I,s:I,s:i,s:i,s:i,s:i,s:I,s:I,s:I,s:f,s:I,s:s,s:o,s:o,s:o,s:o}", "name", job->name,
-        "job_hash", job_hash_text, "model", model_type_name(plan->graph->config.type), "parameters",
-        (json_int_t)plan->graph->param_count_total, "slots", (json_int_t)plan->slots, "logical_workers",
-        plan->logical_workers, "slots_per_worker", plan->slots_per_worker, "ranks", plan->ranks, "threads",
-        plan->threads, "flat_elements", (json_int_t)plan->flat_count, "chunk_elements",
-        (json_int_t)plan->chunk_elements, "step_tokens", (json_int_t)plan->step_tokens, "step_flops",
-        plan->step_flops, "head_chunk_rows", (json_int_t)plan->graph->chunk_rows, "reduce",
-        job_reduce_name(job->parallel.reduce), "buckets", buckets, "memory", ranks, "tensors",
-        plan_json_tensors(plan->graph), "params", plan_json_params(plan->graph));
+        "{s:s,s:s,s:s,s:I,s:I,s:i,s:i,s:i,s:i,s:I,s:I,s:I,s:f,s:I,s:s,s:i,s:o,s:o,s:o,s:o}", "name",
+        job->name, "job_hash", job_hash_text, "model", model_type_name(plan->graph->config.type),
+        "parameters", (json_int_t)plan->graph->param_count_total, "slots", (json_int_t)plan->slots,
+        "logical_workers", plan->logical_workers, "slots_per_worker", plan->slots_per_worker, "ranks",
+        plan->ranks, "threads", plan->threads, "flat_elements", (json_int_t)plan->flat_count,
+        "chunk_elements", (json_int_t)plan->chunk_elements, "step_tokens", (json_int_t)plan->step_tokens,
+        "step_flops", plan->step_flops, "head_chunk_rows", (json_int_t)plan->graph->chunk_rows, "reduce",
+        job_reduce_name(job->parallel.reduce), "zero_stage", plan->zero_stage, "buckets", buckets, "memory",
+        ranks, "tensors", plan_json_tensors(plan->graph), "params", plan_json_params(plan->graph));
     char *dump = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
     if (!dump)

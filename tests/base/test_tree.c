@@ -136,6 +136,52 @@ START_TEST(a_fold_adds_exactly_as_the_tree_does_with_as_few_buffers_as_can_be)
 }
 END_TEST
 
+/* The same fold with windows: a leaf in the window is merged before the next one comes, or is the last. */
+static void window_check(int leaves, int begin, int end)
+{
+    struct muster_error err = {0};
+    struct tree_fold fold;
+    struct tree_node nodes[TREE_BLOCK_NODES_MAX];
+    ck_assert_int_eq(tree_fold_init(&fold, leaves, begin, end, &err), MUSTER_OK);
+    int node_count = tree_block_nodes(leaves, begin, end, nodes), whole = fold.buffer_count, needed = 0;
+    tree_fold_window(&fold);
+    uint64_t place[64] = {0}, *buffer = place + 1; /* the window is buffer -1 */
+    for (int i = 0; i < fold.leaf_count; i++) {
+        struct tree_node waiting[TREE_BLOCK_NODES_MAX];
+        int live = tree_block_nodes(leaves, begin, begin + i, waiting);
+        needed = live > needed ? live : needed;
+        ck_assert(fold.leaf_buffer[i] >= TREE_BUFFER_WINDOW && fold.leaf_buffer[i] < fold.buffer_count);
+        ck_assert_uint_eq(buffer[fold.leaf_buffer[i]], 0);
+        buffer[fold.leaf_buffer[i]] = leaf_hash(begin + i);
+        for (int m = fold.merge_first[i]; m < fold.merge_first[i + 1]; m++) {
+            buffer[fold.merge_into[m]] = mix(buffer[fold.merge_into[m]], buffer[fold.merge_from[m]]);
+            buffer[fold.merge_from[m]] = 0;
+        }
+    }
+    ck_assert_int_eq(fold.buffer_count, needed);
+    ck_assert_int_eq(fold.buffer_count, whole - 1);
+    for (int k = 0; k < node_count; k++)
+        ck_assert_uint_eq(buffer[fold.node_buffer[k]], oracle_hash(nodes[k].begin, nodes[k].end));
+    tree_fold_release(&fold);
+}
+
+START_TEST(a_fold_with_a_window_adds_the_same_with_a_buffer_less)
+{
+    for (int leaves = 1; leaves <= LEAVES_TESTED; leaves++)
+        for (int begin = 0; begin < leaves; begin++)
+            for (int end = begin + 1; end <= leaves; end++)
+                window_check(leaves, begin, end);
+    window_check(TREE_LEAVES_MAX, 0, TREE_LEAVES_MAX);
+    window_check(TREE_LEAVES_MAX, 1, TREE_LEAVES_MAX - 1);
+    struct tree_fold empty;
+    struct muster_error err = {0};
+    ck_assert_int_eq(tree_fold_init(&empty, 8, 3, 3, &err), MUSTER_OK);
+    tree_fold_window(&empty);
+    ck_assert_int_eq(empty.buffer_count, 0);
+    tree_fold_release(&empty);
+}
+END_TEST
+
 START_TEST(a_fold_refuses_blocks_outside_the_tree_and_survives_a_full_heap)
 {
     static const int bad[][3] = {{0, 0, 0}, {TREE_LEAVES_MAX + 1, 0, 1}, {8, -1, 2}, {8, 3, 2}, {8, 0, 9}};
@@ -224,6 +270,7 @@ int main(void)
     tcase_add_test(tc, a_block_is_covered_by_the_largest_nodes_inside_it_in_order);
     tcase_add_test(tc, no_block_has_more_nodes_than_its_table_holds);
     tcase_add_test(tc, a_fold_adds_exactly_as_the_tree_does_with_as_few_buffers_as_can_be);
+    tcase_add_test(tc, a_fold_with_a_window_adds_the_same_with_a_buffer_less);
     tcase_add_test(tc, a_fold_refuses_blocks_outside_the_tree_and_survives_a_full_heap);
     tcase_add_test(tc, any_ranks_with_any_blocks_combine_to_the_root_of_the_tree);
     tcase_add_test(tc, nodes_that_do_not_tile_the_tree_have_no_program);

@@ -469,7 +469,7 @@ START_TEST(the_printed_plan_names_ranks_memory_and_tensors)
     ck_assert_int_eq(plan_print(plan, job, false, &brief, &err), MUSTER_OK);
     ck_assert_int_eq(plan_print(plan, job, true, &whole, &err), MUSTER_OK);
     ck_assert_ptr_nonnull(strstr(brief.data, "32 samples = 16 slots of 2"));
-    ck_assert_ptr_nonnull(strstr(brief.data, "on 3 ranks of 2 threads; reduce exact"));
+    ck_assert_ptr_nonnull(strstr(brief.data, "on 3 ranks of 2 threads; reduce exact, zero stage 1"));
     ck_assert_ptr_nonnull(strstr(brief.data, "optimizer, second"));
     ck_assert_ptr_null(strstr(brief.data, "blocks.3.mlp.up.pre"));
     ck_assert_ptr_nonnull(strstr(whole.data, "blocks.3.mlp.up.pre"));

@@ -74,6 +74,7 @@ static struct train_fixture_options options_of(int i)
                                           .data_path = data_path("text"),
                                           .logical_workers = 12,
                                           .threads = 2,
+                                          .zero_stage = 1,
                                           .ranks = 1};
 }
 
@@ -111,7 +112,8 @@ START_TEST(what_was_planned_is_what_is_allocated)
 {
     struct train_fixture_options options = options_of(_i);
     struct plan_memory planned;
-    options.ranks = _i / 4 ? 5 : 1;
+    options.ranks = _i / 4 ? 5 : 1; /* 5 ranks with each ZeRO stage */
+    options.zero_stage = _i / 4 ? _i / 4 - 1 : 1;
     train_fixture_init(&fixture, &options);
     must(plan_rank_memory(fixture.plan, 0, &planned, &err));
     pages_asked = heap_asked = 0;
@@ -125,6 +127,7 @@ START_TEST(what_was_planned_is_what_is_allocated)
         at = planned.region[region].offset + planned.region[region].bytes;
     }
     ck_assert_int_le(at, planned.total_bytes);
+    ck_assert_int_eq(fixture.plan->zero_stage, options.zero_stage);
     train_fixture_release(&fixture);
 }
 END_TEST
@@ -298,7 +301,7 @@ int main(void)
     tcase_set_timeout(tcase, 0);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, the_step_loop_allocates_nothing, 0, 4);
-    tcase_add_loop_test(tcase, what_was_planned_is_what_is_allocated, 0, 8);
+    tcase_add_loop_test(tcase, what_was_planned_is_what_is_allocated, 0, 20);
     tcase_add_loop_test(tcase, a_step_adds_gradients_in_tree_order_and_in_no_other, 0, 8);
     tcase_add_loop_test(tcase, a_loss_that_is_not_finite_leaves_the_state_alone, 0, 4);
     tcase_add_test(tcase, a_flag_raised_before_a_step_comes_out_of_it);

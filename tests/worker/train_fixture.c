@@ -27,9 +27,9 @@ static void fixture_parse_job(struct train_fixture *fixture, const struct train_
                "data: {format: bytes, train: %s, seq_len: 16}\n"
                "train: {micro_batch_size: 2, global_batch_size: 24, max_steps: %d, precision: %s}\n"
                "optimizer: {lr: 0.001}\n"
-               "parallel: {logical_workers: %d, bucket_mb: 1}\n",
-               options->type, options->data_path, FIXTURE_STEPS, options->precision,
-               options->logical_workers);
+               "parallel: {logical_workers: %d, bucket_mb: 1, zero_stage: %d}\n",
+               options->type, options->data_path, FIXTURE_STEPS, options->precision, options->logical_workers,
+               options->zero_stage);
     job_report_init(&report);
     enum muster_status status =
         job_parse("fixture.yaml", yaml.data, yaml.length, &report, &fixture->job, &err);
@@ -58,7 +58,9 @@ enum muster_status train_fixture_build(struct train_fixture *fixture, struct mus
     enum muster_status status =
         rank_state_create(fixture->job, fixture->plan, 0, NULL, NULL, &fixture->state, err);
     if (!status)
-        status = reducer_create(fixture->state, fixture->comm, true, &fixture->reducer, err);
+        status = comm_queue_create(fixture->comm, fixture->state->kernels, true, &fixture->queue, err);
+    if (!status)
+        status = reducer_create(fixture->state, fixture->comm, fixture->queue, &fixture->reducer, err);
     if (!status)
         status = optimizer_create(fixture->state, &fixture->optimizer, err);
     loss_scaler_init(&fixture->scaler, fixture->job);
@@ -80,10 +82,12 @@ void train_fixture_release_build(struct train_fixture *fixture)
     train_step_destroy(fixture->step);
     optimizer_destroy(fixture->optimizer);
     reducer_destroy(fixture->reducer);
+    comm_queue_destroy(fixture->queue);
     rank_state_destroy(fixture->state);
     fixture->step = NULL;
     fixture->optimizer = NULL;
     fixture->reducer = NULL;
+    fixture->queue = NULL;
     fixture->state = NULL;
 }
 

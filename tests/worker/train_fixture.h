@@ -14,6 +14,7 @@ struct train_fixture {
     struct plan *plan;
     struct comm *comm;
     struct rank_state *state;
+    struct comm_queue *queue;
     struct reducer *reducer;
     struct optimizer *optimizer;
     struct train_step *step;
@@ -25,7 +26,7 @@ struct train_fixture {
 /** A job of a transformer over a file of bytes that data_files.h made: 12 slots of 2 samples. */
 struct train_fixture_options {
     const char *type, *precision, *data_path;
-    int logical_workers, threads, ranks; /* more than one rank: plan and state of rank 0 only */
+    int logical_workers, threads, zero_stage, ranks; /* more than one rank: plan and state of rank 0 only */
 };
 
 /** Job, plan, data; fails the test when something is wrong. */
