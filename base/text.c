@@ -281,3 +281,31 @@ bool text_parse_double(const char *text, double *value)
     *value = result;
     return true;
 }
+
+bool text_parse_duration(const char *text, double *seconds)
+{
+    static const struct {
+        char letter;
+        double seconds;
+    } units[] = {{'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}};
+    if (text_parse_double(text, seconds))
+        return *seconds >= 0;
+    *seconds = 0;
+    for (int unit = 0; *text != '\0'; unit++) {
+        size_t length = strspn(text, "0123456789");
+        char number[NUMBER_LENGTH_MAX + 1];
+        double value;
+        if (length == 0 || length > NUMBER_LENGTH_MAX)
+            return false;
+        memcpy(number, text, length);
+        number[length] = '\0';
+        text += length;
+        while (unit < 4 && *text != units[unit].letter)
+            unit++;
+        if (unit == 4 || !text_parse_double(number, &value))
+            return false;
+        *seconds += value * units[unit].seconds;
+        text++;
+    }
+    return isfinite(*seconds);
+}

@@ -43,4 +43,7 @@ bool text_parse_int64(const char *text, int64_t *value);
 /** As above for finite decimal numbers; independent of the locale. */
 bool text_parse_double(const char *text, double *value);
 
+/** Seconds: a number as above, or "1h30m", "2d", "90s": whole numbers with d, h, m, s in this order. Not negative. */
+bool text_parse_duration(const char *text, double *seconds);
+
 #endif

@@ -13,7 +13,7 @@
 #include "worker/reducer.h"
 
 /** Decisions that ride on the step's exchange: a flag raised on any rank is seen by all at the same step. */
-enum train_flag { TRAIN_FLAG_STOP = 1 };
+enum train_flag { TRAIN_FLAG_STOP = 1, TRAIN_FLAG_TIME = 2 };
 
 struct train_step;
 

@@ -6,6 +6,7 @@
 #include "worker/trainer.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -17,6 +18,7 @@
 #include "worker/param_windows.h"
 #include "worker/run_folder.h"
 #include "worker/telemetry.h"
+#include "worker/time_limit.h"
 #include "worker/train_step.h"
 
 struct trainer {
@@ -38,6 +40,7 @@ struct trainer {
     struct loader *loader;
     struct evaluator *evaluator;
     struct telemetry telemetry;
+    struct time_limit limit;
     int64_t steps_done, saved_step;
     struct hash128 state_hash;
 };
@@ -166,6 +169,7 @@ static enum muster_status trainer_save(struct trainer *t, struct muster_error *e
     if (status && !survivable)
         return status;
     telemetry_checkpoint(&t->telemetry, t->steps_done, clock_seconds() - started, status ? err->text : NULL);
+    time_limit_saved(&t->limit, clock_seconds() - started);
     if (!status)
         t->saved_step = t->steps_done;
     return MUSTER_OK;
@@ -191,20 +195,24 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
 {
     const struct job *job = t->share.job;
     *stopped = false;
+    time_limit_init(&t->limit, job->train.max_time_s, getenv, 1e-3 * (double)clock_unix_ms());
     log_info("first step begins %.3f s after launch", clock_seconds() - t->options->launched_s);
     while (t->steps_done < job->train.max_steps && !*stopped) {
         double started = clock_seconds();
         struct train_step_result result;
         fault_point("step");
         uint64_t flags = stop_signal_poll(t->options->stop) ? TRAIN_FLAG_STOP : 0;
+        flags |= time_limit_border(&t->limit, 1e-3 * (double)clock_unix_ms()) ? TRAIN_FLAG_TIME : 0;
         enum muster_status status = train_step_run(t->step, t->loader, t->steps_done, flags, &result, err);
         if (status)
             return status;
         if (t->telemetry.steps_done == 0)
             log_info("first step done %.3f s after launch", clock_seconds() - t->options->launched_s);
         t->steps_done++;
-        *stopped = result.flags & TRAIN_FLAG_STOP;
+        *stopped = result.flags & (TRAIN_FLAG_STOP | TRAIN_FLAG_TIME);
         telemetry_step(&t->telemetry, t->steps_done, &result, clock_seconds() - started);
+        if (result.flags & TRAIN_FLAG_TIME)
+            telemetry_say(&t->telemetry, "the time limit is near: saving and stopping");
         bool last = t->steps_done == job->train.max_steps;
         if (t->evaluator && !*stopped && (last || trainer_due(job->eval.interval, t->steps_done)))
             status = trainer_evaluate(t, err);

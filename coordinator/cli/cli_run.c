@@ -7,22 +7,23 @@
 
 #include "coordinator/cli/cli_job.h"
 #include "coordinator/cli/cli_options.h"
-#include "coordinator/cli/launch.h"
-
-enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000 };
+#include "coordinator/supervise/supervise.h"
 
 static const char run_usage[] =
-    "usage: muster run JOB.yaml [-n RANKS] [--resume auto|never|PATH] [--hostfile FILE] [--dry-run]\n"
-    "                  [-- MPIRUN_OPTION…]\n"
+    "usage: muster run JOB.yaml [-n RANKS] [--resume auto|never|PATH] [--hostfile FILE] [--no-restart]\n"
+    "                  [--dry-run] [-- MPIRUN_OPTION…]\n"
     "\n"
-    "Checks the job, says the plan, and trains on that many ranks. A run that was stopped or died is\n"
-    "continued from its last checkpoint by the same command, with any number of ranks.\n"
+    "Checks the job, says the plan, and trains on that many ranks. When ranks die they are started again "
+    "from\n"
+    "the newest checkpoint (section `supervisor` of the job file says how often). A run that was stopped is\n"
+    "continued by the same command, with any number of ranks.\n"
     "\n"
     "  -n, --ranks N        how many ranks (1)\n"
     "      --resume auto    from the newest checkpoint that verifies, if there is one\n"
     "      --resume never   from the beginning\n"
     "      --resume PATH    from this checkpoint; without --resume as the job says\n"
     "      --hostfile FILE  hosts as mpirun reads them; without it this host, or the batch system's\n"
+    "      --no-restart     a death ends the run\n"
     "      --dry-run        print the command and stop\n"
     "  -h, --help           this text\n"
     "\n"
@@ -32,12 +33,13 @@ static const char run_usage[] =
     "example:\n"
     "  muster run configs/quickstart.yaml -n 2\n"
     "\n"
-    "exit codes: 0 trained to the end, 1 failed, 2 the job is wrong, 75 stopped with a checkpoint\n";
+    "exit codes: 0 trained to the end, 1 failed and given up, 2 the job is wrong, 75 stopped with a "
+    "checkpoint\n";
 
 struct run_words {
     int64_t ranks;
     const char *resume, *hostfile;
-    bool dry_run;
+    bool dry_run, no_restart;
     char *const *extra;
     int extra_count;
 };
@@ -62,20 +64,14 @@ static enum muster_status plan_summary(const struct cli_job *job, int64_t ranks,
     return status;
 }
 
-static int run_command(struct cli *cli, const struct launch_command *command, const char *resume, bool live)
+static int run_supervised(struct cli *cli, const struct cli_job *job, const struct launch_options *launch,
+                          bool no_restart)
 {
-    struct launch_supervision supervision = {
-        .err = cli->err,
-        .advice = strcmp(resume, "auto") == 0 ? "the same command continues from the last checkpoint"
-                                              : "--resume auto continues from the last checkpoint",
-        .live = live,
-        .repeat_ms = REPEAT_MS,
-        .kill_after_ms = KILL_AFTER_MS,
-        .orphan_ms = ORPHAN_MS,
-    };
+    const struct supervise_options options = {
+        .job = job->job, .launch = *launch, .no_restart = no_restart, .err = cli->err};
     struct muster_error err;
     int exit_code;
-    if (launch_run(command, &supervision, &exit_code, &err) != MUSTER_OK)
+    if (supervise_run(&options, &exit_code, &err) != MUSTER_OK)
         return cli_fail(cli, &err);
     return exit_code;
 }
@@ -101,14 +97,13 @@ static int run_job(struct cli *cli, const struct cli_job *job, const struct run_
     enum muster_status status = plan_summary(job, words->ranks, &text, &err);
     if (status == MUSTER_OK)
         status = launch_worker_path(worker, &err);
-    if (status == MUSTER_OK)
+    if (status == MUSTER_OK && words->dry_run)
         status = launch_command_build(&command, &options, &err);
     if (status == MUSTER_OK && words->dry_run)
         launch_command_print(&command, &text);
     int exit_code = status == MUSTER_OK ? cli_write(cli, &text) : cli_fail(cli, &err);
     if (exit_code == MUSTER_EXIT_DONE && !words->dry_run)
-        exit_code = run_command(
-            cli, &command, words->resume != NULL ? words->resume : job->job->checkpoint.resume, options.live);
+        exit_code = run_supervised(cli, job, &options, words->no_restart);
     launch_command_release(&command);
     text_release(&text);
     return exit_code;
@@ -126,12 +121,13 @@ static int run_run(struct cli *cli, int argc, char **argv)
          .max = 65536},
         {.name = "resume", .kind = CLI_OPTION_TEXT, .value = &words.resume},
         {.name = "hostfile", .kind = CLI_OPTION_TEXT, .value = &words.hostfile},
+        {.name = "no-restart", .kind = CLI_OPTION_FLAG, .value = &words.no_restart},
         {.name = "dry-run", .kind = CLI_OPTION_FLAG, .value = &words.dry_run},
     };
     struct cli_operands operands;
     struct cli_job job;
     int exit_code;
-    if (!cli_options_parse(cli, options, 4, argc, argv, &operands, &exit_code))
+    if (!cli_options_parse(cli, options, 5, argc, argv, &operands, &exit_code))
         return exit_code;
     words.extra = operands.items + operands.count_before_dashes;
     words.extra_count = operands.count - operands.count_before_dashes;

@@ -6,8 +6,10 @@
 #ifndef MUSTER_COORDINATOR_LAUNCH_H
 #define MUSTER_COORDINATOR_LAUNCH_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "base/fs.h"
@@ -45,23 +47,43 @@ void launch_command_release(struct launch_command *command);
 void launch_command_print(const struct launch_command *command, struct text *out);
 
 struct launch_supervision {
-    FILE *err;          /* for a person; mpirun's standard error goes through here */
-    const char *advice; /* how to go on after an abnormal end */
-    bool live;          /* the terminal's last line is unfinished */
-    int repeat_ms;      /* SIGUSR1 is sent again: while mpirun still starts the ranks it reaches none */
-    int kill_after_ms;  /* from the second signal to SIGKILL */
-    int orphan_ms;      /* how long ranks may outlive mpirun */
+    FILE *err;            /* for a person; mpirun's standard error goes through here */
+    bool live;            /* the terminal's last line is unfinished */
+    int repeat_ms;        /* SIGUSR1 is sent again: while mpirun still starts the ranks it reaches none */
+    int kill_after_ms;    /* from the second signal to SIGKILL */
+    int orphan_ms;        /* how long ranks may outlive mpirun */
+    const sigset_t *mask; /* signals that mpirun starts with blocked; NULL = those that are blocked now */
+    /* Any may be NULL. started: once, with mpirun's process id. wants_stop: asked every poll_ms; true makes
+     * the ranks save and leave as after a first signal, without a word. */
+    void (*started)(void *context, pid_t mpirun);
+    bool (*wants_stop)(void *context);
+    void *context;
+    int poll_ms; /* 0 = never */
 };
+
+/** How a launch ended. */
+struct launch_outcome {
+    int exit_code;   /* as muster would return it: 0, 1, 2 or 75 */
+    bool failed;     /* neither done, nor bad input, nor stopped: `cause` says what happened */
+    bool host_lost;  /* mpirun lost a whole host, or could not reach one */
+    int stops;       /* signals to this process: 1 = save and stop, 2 and more = end at once */
+    bool on_request; /* wants_stop had the ranks asked to stop */
+    int rank;        /* that was killed by a signal, as mpirun named it; -1 = not known */
+    char host[64];   /* where it was, or "" */
+    char cause[256]; /* "rank 3 on node07 was killed by signal 9 (mpirun returned 137)"; "" unless failed */
+};
+
+/** "muster run: TEXT" on a line of its own. */
+void launch_say(const struct launch_supervision *supervision, const char *text);
 
 /**
  * Starts the command and waits for its end. The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 becomes SIGUSR1 to
- * mpirun, which hands it to every rank: they save and leave. The second SIGINT or SIGTERM ends the run. No
- * process and no shared memory of the run is left on this host when this returns.
- * \param exit_code  what muster returns: 0, 1, 2 or 75; every other end was explained on supervision->err
- * \return not MUSTER_OK when nothing was started.
+ * mpirun, which hands it to every rank: they save and leave. The second SIGINT or SIGTERM ends the run. An
+ * mpirun that is stopped is continued. No process and no shared memory of the run is left on this host when
+ * this returns. \return not MUSTER_OK when nothing was started.
  */
 enum muster_status launch_run(const struct launch_command *command,
-                              const struct launch_supervision *supervision, int *exit_code,
+                              const struct launch_supervision *supervision, struct launch_outcome *outcome,
                               struct muster_error *err);
 
 #endif

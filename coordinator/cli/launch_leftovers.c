@@ -105,3 +105,25 @@ void launch_leftovers_remove(const char *temporary, const char *shared, pid_t mp
         host_remove(temporary, shared, system.nodename, mpirun);
     }
 }
+
+const char *launch_leftovers_temporary(void)
+{
+    static const char *const names[] = {"OMPI_MCA_orte_tmpdir_base", "TMPDIR", "TEMP", "TMP"};
+    for (int i = 0; i < 4; i++) {
+        const char *folder = getenv(names[i]);
+        if (folder != NULL && folder[0] != '\0')
+            return folder;
+    }
+    return "/tmp";
+}
+
+const char *launch_leftovers_shared(void)
+{
+    const char *folder = getenv("OMPI_MCA_btl_vader_backing_directory");
+    return folder != NULL && folder[0] != '\0' ? folder : "/dev/shm";
+}
+
+void launch_leftovers_remove_own(pid_t mpirun)
+{
+    launch_leftovers_remove(launch_leftovers_temporary(), launch_leftovers_shared(), mpirun);
+}

@@ -13,4 +13,11 @@
  */
 void launch_leftovers_remove(const char *temporary, const char *shared, pid_t mpirun);
 
+/** The folders where an mpirun with this process's environment keeps its session and its shared memory. */
+const char *launch_leftovers_temporary(void);
+const char *launch_leftovers_shared(void);
+
+/** launch_leftovers_remove in these folders. */
+void launch_leftovers_remove_own(pid_t mpirun);
+
 #endif

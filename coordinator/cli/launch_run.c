@@ -23,7 +23,7 @@
 #include "coordinator/cli/launch_banners.h"
 #include "coordinator/cli/launch_leftovers.h"
 
-enum { CHUNK_BYTES = 65536, ORPHAN_ROUNDS = 3, SHELL_SIGNAL = 128, HOST_LOST = 205 };
+enum { CHUNK_BYTES = 65536, ORPHAN_ROUNDS = 3, SHELL_SIGNAL = 128, HOST_LOST = 205, AGENT_FAILED = 255 };
 
 static const int watched_signals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD, SIGPIPE};
 
@@ -34,7 +34,8 @@ struct run {
     int signals_fd, timer_fd, errors_fd; /* -1 = closed */
     pid_t mpirun;
     bool had_children; /* before the start: then descendants that come to us may be others' */
-    int stops;         /* 1 = asked to save and leave, 2 = to end, 3 = killed */
+    int stops;         /* signals to us: 1 = asked to save and leave, 2 = to end, 3 = killed */
+    bool on_request;   /* asked to save and leave by wants_stop */
     bool ended;
     int wait_status;
 };
@@ -72,12 +73,22 @@ static enum muster_status run_open(struct run *run, const struct launch_supervis
     return MUSTER_OK;
 }
 
-/* Signals that came too late to matter are taken, so that they do not end muster before it has spoken. */
-static void run_close(struct run *run)
+static bool signal_stops(uint32_t number)
+{
+    return number != SIGCHLD && number != SIGPIPE;
+}
+
+/* Signals that came too late for the ranks are taken, so that they do not end muster before it has spoken,
+ * and counted, so that nothing is started again. */
+static void run_take_late_signals(struct run *run)
 {
     struct signalfd_siginfo info;
     while (run->signals_fd >= 0 && read(run->signals_fd, &info, sizeof info) == sizeof info)
-        continue;
+        run->stops += signal_stops(info.ssi_signo);
+}
+
+static void run_close(struct run *run)
+{
     sigprocmask(SIG_SETMASK, &run->mask_before, NULL);
     int fds[] = {run->signals_fd, run->timer_fd, run->errors_fd};
     for (int i = 0; i < 3; i++) {
@@ -126,7 +137,8 @@ static enum muster_status run_start(struct run *run, const struct launch_command
         goto out;
     }
     if (run->mpirun == 0) {
-        child_become(command, muster, &run->mask_before, errors[1]);
+        const sigset_t *mask = run->supervision->mask;
+        child_become(command, muster, mask != NULL ? mask : &run->mask_before, errors[1]);
         error = errno;
         (void)!write(told[1], &error, sizeof error);
         _exit(MUSTER_EXIT_FAILED);
@@ -152,10 +164,21 @@ out:
     return status;
 }
 
+void launch_say(const struct launch_supervision *supervision, const char *text)
+{
+    fprintf(supervision->err, "%smuster run: %s\n", supervision->live ? "\n" : "", text);
+    fflush(supervision->err);
+}
+
 static void run_say(const struct run *run, const char *text)
 {
-    fprintf(run->supervision->err, "%smuster run: %s\n", run->supervision->live ? "\n" : "", text);
-    fflush(run->supervision->err);
+    launch_say(run->supervision, text);
+}
+
+static void run_ask_to_save(struct run *run)
+{
+    kill(run->mpirun, SIGUSR1);
+    run_timer_set(run, run->supervision->repeat_ms, run->supervision->repeat_ms);
 }
 
 static void run_stop(struct run *run, int number)
@@ -167,8 +190,7 @@ static void run_stop(struct run *run, int number)
                  "%s: the ranks save a checkpoint after this step and stop; once more ends them at once",
                  strsignal(number));
         run->stops = 1;
-        kill(run->mpirun, SIGUSR1);
-        run_timer_set(run, run->supervision->repeat_ms, run->supervision->repeat_ms);
+        run_ask_to_save(run);
         run_say(run, text);
     } else if (run->stops == 1 && insists) {
         run->stops = 2;
@@ -185,11 +207,18 @@ static void run_take_signals(struct run *run)
 {
     struct signalfd_siginfo info;
     while (read(run->signals_fd, &info, sizeof info) == sizeof info) {
-        if (info.ssi_signo != SIGCHLD && info.ssi_signo != SIGPIPE)
+        if (signal_stops(info.ssi_signo))
             run_stop(run, (int)info.ssi_signo);
     }
-    if (!run->ended)
-        run->ended = waitpid(run->mpirun, &run->wait_status, WNOHANG) == run->mpirun;
+    int status;
+    while (!run->ended && waitpid(run->mpirun, &status, WNOHANG | WUNTRACED) == run->mpirun) {
+        run->ended = !WIFSTOPPED(status);
+        run->wait_status = status;
+        if (!run->ended) {
+            kill(run->mpirun, SIGCONT);
+            run_say(run, "mpirun was stopped by a signal: continued it");
+        }
+    }
 }
 
 static void run_take_errors(struct run *run)
@@ -204,20 +233,34 @@ static void run_take_errors(struct run *run)
     }
 }
 
+static void run_ask_whether_to_stop(struct run *run)
+{
+    const struct launch_supervision *supervision = run->supervision;
+    if (run->stops > 0 || run->on_request || supervision->wants_stop == NULL ||
+        !supervision->wants_stop(supervision->context))
+        return;
+    run->on_request = true;
+    run_ask_to_save(run);
+}
+
 static void run_watch(struct run *run)
 {
+    int poll_ms = run->supervision->poll_ms > 0 ? run->supervision->poll_ms : -1;
     while (!run->ended) {
         struct pollfd events[] = {{.fd = run->signals_fd, .events = POLLIN},
                                   {.fd = run->timer_fd, .events = POLLIN},
                                   {.fd = run->errors_fd, .events = POLLIN}};
-        if (poll(events, 3, -1) < 0)
+        int ready = poll(events, 3, poll_ms);
+        if (ready < 0)
             continue;
+        if (ready == 0)
+            run_ask_whether_to_stop(run);
         if (events[2].revents)
             run_take_errors(run);
         if (events[0].revents)
             run_take_signals(run);
         if (events[1].revents && run_timer_expired(run) && !run->ended) {
-            if (run->stops == 1)
+            if (run->stops <= 1)
                 kill(run->mpirun, SIGUSR1);
             else
                 kill(-run->mpirun, SIGKILL);
@@ -255,9 +298,7 @@ static void run_end_orphans(struct run *run)
         struct pollfd events[] = {{.fd = run->signals_fd, .events = POLLIN},
                                   {.fd = run->timer_fd, .events = POLLIN}};
         poll(events, 2, -1);
-        struct signalfd_siginfo info;
-        while (read(run->signals_fd, &info, sizeof info) == sizeof info)
-            continue;
+        run_take_late_signals(run);
         if (run_timer_expired(run)) {
             orphans_kill();
             rounds++;
@@ -265,76 +306,69 @@ static void run_end_orphans(struct run *run)
     }
 }
 
-static const char *temporary_folder(void)
-{
-    static const char *const names[] = {"OMPI_MCA_orte_tmpdir_base", "TMPDIR", "TEMP", "TMP"};
-    for (int i = 0; i < 4; i++) {
-        const char *folder = getenv(names[i]);
-        if (folder != NULL && folder[0] != '\0')
-            return folder;
-    }
-    return "/tmp";
-}
-
 /* What ended the run when mpirun did not say 0, 2 or 75, in words. */
-static void cause_print(const struct run *run, struct text *out)
+static void cause_write(const struct run *run, int code, struct launch_outcome *outcome)
 {
-    int code = WIFEXITED(run->wait_status) ? WEXITSTATUS(run->wait_status) : 0;
-    int number = code > SHELL_SIGNAL && code < SHELL_SIGNAL + NSIG ? code - SHELL_SIGNAL : 0;
-    if (run->stops >= 2) {
-        text_print(out, "ended at once, as asked");
-    } else if (WIFSIGNALED(run->wait_status)) {
-        text_print(out, "mpirun was killed by signal %d (%s)", WTERMSIG(run->wait_status),
-                   strsignal(WTERMSIG(run->wait_status)));
-    } else if (number != 0) {
-        if (run->banners.rank >= 0)
-            text_print(out, "rank %d on %s", run->banners.rank, run->banners.host);
-        else
-            text_print(out, "a rank");
-        text_print(out, " was killed by signal %d (mpirun returned %d)", number, code);
-    } else {
-        text_print(out, "%s (mpirun returned %d)", code == HOST_LOST ? "a host was lost" : "the run failed",
-                   code);
-    }
+    int killer = code > SHELL_SIGNAL && code < SHELL_SIGNAL + NSIG ? code - SHELL_SIGNAL : 0;
+    char who[128] = "a rank";
+    if (run->banners.rank >= 0)
+        snprintf(who, sizeof who, "rank %d on %s", run->banners.rank, run->banners.host);
+    if (run->stops >= 2)
+        snprintf(outcome->cause, sizeof outcome->cause, "ended at once, as asked");
+    else if (WIFSIGNALED(run->wait_status))
+        snprintf(outcome->cause, sizeof outcome->cause, "mpirun was killed by signal %d (%s)",
+                 WTERMSIG(run->wait_status), strsignal(WTERMSIG(run->wait_status)));
+    else if (killer != 0)
+        snprintf(outcome->cause, sizeof outcome->cause, "%s was killed by signal %d (mpirun returned %d)",
+                 who, killer, code);
+    else
+        snprintf(outcome->cause, sizeof outcome->cause, "%s (mpirun returned %d)",
+                 outcome->host_lost ? "a host was lost" : "the run failed", code);
 }
 
-static int run_explain(const struct run *run)
+static void outcome_write(const struct run *run, struct launch_outcome *outcome)
 {
     int status = run->wait_status;
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : SHELL_SIGNAL + WTERMSIG(status);
-    struct text text;
-    text_init(&text);
-    if (run->stops == 1 && code == SHELL_SIGNAL + SIGUSR1) {
-        run_say(run, "stopped before the first step; nothing was lost");
-        code = MUSTER_EXIT_RESUMABLE;
+    *outcome = (struct launch_outcome){.exit_code = code,
+                                       .stops = run->stops,
+                                       .on_request = run->on_request,
+                                       .rank = run->banners.rank,
+                                       .host_lost =
+                                           WIFEXITED(status) && (code == HOST_LOST || code == AGENT_FAILED)};
+    memcpy(outcome->host, run->banners.host, sizeof outcome->host);
+    if ((run->stops == 1 || run->on_request) && code == SHELL_SIGNAL + SIGUSR1) {
+        if (!run->on_request)
+            run_say(run, "stopped before the first step; nothing was lost");
+        outcome->exit_code = MUSTER_EXIT_RESUMABLE;
     } else if (code != MUSTER_EXIT_DONE && code != MUSTER_EXIT_BAD_INPUT && code != MUSTER_EXIT_RESUMABLE) {
-        cause_print(run, &text);
-        text_print(&text, "; %s", run->supervision->advice);
-        run_say(run, text.data);
-        code = MUSTER_EXIT_FAILED;
+        outcome->exit_code = MUSTER_EXIT_FAILED;
+        outcome->failed = true;
+        cause_write(run, code, outcome);
     }
-    text_release(&text);
-    return code;
 }
 
 enum muster_status launch_run(const struct launch_command *command,
-                              const struct launch_supervision *supervision, int *exit_code,
+                              const struct launch_supervision *supervision, struct launch_outcome *outcome,
                               struct muster_error *err)
 {
     struct run run;
-    *exit_code = MUSTER_EXIT_FAILED;
+    *outcome = (struct launch_outcome){.exit_code = MUSTER_EXIT_FAILED, .rank = -1};
     enum muster_status status = run_open(&run, supervision, err);
     if (status == MUSTER_OK)
         status = run_start(&run, command, err);
     if (status == MUSTER_OK) {
+        if (supervision->started != NULL)
+            supervision->started(supervision->context, run.mpirun);
         run_watch(&run);
         run_end_orphans(&run);
         if (run.wait_status != 0)
-            launch_leftovers_remove(temporary_folder(), "/dev/shm", run.mpirun);
+            launch_leftovers_remove_own(run.mpirun);
     }
     launch_banners_finish(&run.banners);
+    run_take_late_signals(&run);
     if (status == MUSTER_OK)
-        *exit_code = run_explain(&run);
+        outcome_write(&run, outcome);
     run_close(&run);
     return status;
 }

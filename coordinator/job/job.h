@@ -73,7 +73,8 @@ struct job {
         bool allow_tf32;
         double loss_scale, initial_loss_scale; /* fp16; loss_scale 0 = dynamic */
         int64_t loss_scale_window;
-        double grad_clip; /* 0 = off */
+        double grad_clip;  /* 0 = off */
+        double max_time_s; /* 0 = no limit */
         enum recompute recompute;
     } train;
     struct {
@@ -114,6 +115,11 @@ struct job {
         int64_t interval;
         bool jsonl;
     } logging;
+    struct {
+        int64_t max_restarts, give_up_after;
+        double restart_backoff_s, host_retry_s;
+        int64_t host_failures_max;
+    } supervisor;
 };
 
 /** What was wrong with a job: one line each, "file:line:col: key: message", sorted by line. */

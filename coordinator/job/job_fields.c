@@ -42,6 +42,7 @@ const struct job_section job_sections[] = {
     {"checkpoint", NULL, "What is kept on disk, and where a run takes up again."},
     {"eval", NULL, "Loss on data that is not trained on."},
     {"logging", NULL, "What is written while training."},
+    {"supervisor", NULL, "What `muster run` does when ranks die."},
 };
 const int job_section_count = sizeof job_sections / sizeof job_sections[0];
 
@@ -61,6 +62,8 @@ const struct job_field job_fields[] = {
 #include "coordinator/job/job_fields_train.def"
 
 #include "coordinator/job/job_fields_run.def"
+
+#include "coordinator/job/job_fields_supervisor.def"
 };
 const int job_field_count = sizeof job_fields / sizeof job_fields[0];
 

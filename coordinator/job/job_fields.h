@@ -17,6 +17,7 @@ enum job_field_type {
     JOB_FIELD_BOOL,   /* bool */
     JOB_FIELD_ENUM,   /* an enum whose values count up from 0, as in `names` */
     JOB_FIELD_TEXT,   /* char *, owned by the job */
+    JOB_FIELD_DURATION, /* double, seconds; read as a number or as "1h30m" */
     JOB_FIELD_SOURCES /* struct job_sources */
 };
 

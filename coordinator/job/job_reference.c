@@ -19,6 +19,7 @@ static void type_write(const struct job_field *field, struct text *out)
     static const char *const names[] = {
         [JOB_FIELD_INT] = "whole number",   [JOB_FIELD_REAL] = "number",
         [JOB_FIELD_BOOL] = "true or false", [JOB_FIELD_ENUM] = "",
+        [JOB_FIELD_DURATION] = "seconds or a text such as 1h30m",
         [JOB_FIELD_TEXT] = "text",          [JOB_FIELD_SOURCES] = "path or list",
     };
     char range[2 * JOB_NUMBER_SIZE + 32];

@@ -136,6 +136,18 @@ static enum muster_status real_read(const struct job_field *field, const struct 
     return status;
 }
 
+static enum muster_status duration_read(const struct job_field *field, const struct job_node *node, void *base,
+                                        struct muster_error *problem)
+{
+    double value;
+    if (!node->plain || number_is_ambiguous(node->text) || !text_parse_duration(node->text, &value))
+        return type_error("a length of time such as 90, 45m or 1h30m", node, problem);
+    enum muster_status status = range_check(field, value, node->text, problem);
+    if (status == MUSTER_OK)
+        memcpy(value_place(field, base), &value, sizeof value);
+    return status;
+}
+
 static enum muster_status bool_read(const struct job_field *field, const struct job_node *node, void *base,
                                     struct muster_error *problem)
 {
@@ -195,12 +207,12 @@ enum muster_status job_value_read(const struct job_field *field, const struct jo
     static const char *const expected[] = {
         [JOB_FIELD_INT] = "a whole number", [JOB_FIELD_REAL] = "a finite number",
         [JOB_FIELD_BOOL] = "true or false", [JOB_FIELD_ENUM] = "one word",
-        [JOB_FIELD_TEXT] = "a text",
+        [JOB_FIELD_TEXT] = "a text",        [JOB_FIELD_DURATION] = "a length of time",
     };
     static enum muster_status (*const read[])(const struct job_field *, const struct job_node *, void *,
                                               struct muster_error *) = {
         [JOB_FIELD_INT] = int_read,   [JOB_FIELD_REAL] = real_read, [JOB_FIELD_BOOL] = bool_read,
-        [JOB_FIELD_ENUM] = enum_read, [JOB_FIELD_TEXT] = text_read,
+        [JOB_FIELD_ENUM] = enum_read, [JOB_FIELD_TEXT] = text_read, [JOB_FIELD_DURATION] = duration_read,
     };
     if (node->kind != JOB_NODE_SCALAR || job_node_is_null(node))
         return type_error(expected[field->type], node, problem);
@@ -211,6 +223,7 @@ enum muster_status job_value_reset(const struct job_field *field, void *base, st
 {
     static const size_t sizes[] = {[JOB_FIELD_INT] = sizeof(int64_t),
                                    [JOB_FIELD_REAL] = sizeof(double),
+                                   [JOB_FIELD_DURATION] = sizeof(double),
                                    [JOB_FIELD_BOOL] = sizeof(bool),
                                    [JOB_FIELD_ENUM] = sizeof(int)};
     char *place = value_place(field, base);
@@ -243,6 +256,7 @@ void job_value_format(const struct job_field *field, const void *base, char out[
         snprintf(out, JOB_NUMBER_SIZE, "%lld", (long long)whole);
         break;
     case JOB_FIELD_REAL:
+    case JOB_FIELD_DURATION:
         memcpy(&real, place, sizeof real);
         job_number_format(out, real);
         break;

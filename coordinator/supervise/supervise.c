@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One turn of the loop is one launch. Signals stay blocked between launches, so that one that comes while
+ * nothing runs is answered as well: it ends the wait. What is decided is in supervise_policy.c.
+ */
+#include "coordinator/supervise/supervise.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/epoch.h"
+#include "base/event_log.h"
+#include "coordinator/supervise/supervise_cleanup.h"
+#include "coordinator/supervise/supervise_events.h"
+#include "coordinator/supervise/supervise_folder.h"
+#include "coordinator/supervise/supervise_policy.h"
+
+enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000 };
+
+struct supervise {
+    const struct supervise_options *options;
+    struct launch_supervision supervision;
+    struct supervise_limits limits;
+    struct supervise_history history;
+    struct supervise_progress first, before; /* before the first launch, before this one */
+    struct fs_lock lock;
+    sigset_t stops, mask_before;
+    int64_t epoch, launches, events_bytes;
+    double launched_unix_s;
+};
+
+static double unix_s(void)
+{
+    return 1e-3 * (double)clock_unix_ms();
+}
+
+static const char *run_folder(const struct supervise *s)
+{
+    return s->options->job->output_dir;
+}
+
+/* A log that cannot be written to does not stop a run. */
+static void event_add(const struct supervise *s, const char *kind, const struct launch_outcome *outcome,
+                      const char *text)
+{
+    bool known = outcome != NULL && outcome->rank >= 0;
+    const struct event event = {.kind = kind,
+                                .epoch = s->epoch,
+                                .rank = known ? outcome->rank : -1,
+                                .host = known && outcome->host[0] != '\0' ? outcome->host : NULL,
+                                .step = -1,
+                                .text = text};
+    event_log_append(run_folder(s), &event, NULL);
+}
+
+static void launcher_started(void *context, pid_t launcher)
+{
+    const struct supervise *s = context;
+    struct supervise_launcher here;
+    supervise_launcher_here(&here, launcher);
+    supervise_launcher_write(run_folder(s), &here,
+                             NULL); /* only a killed supervisor's successor would miss it */
+}
+
+static void signals_block(struct supervise *s)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+    sigemptyset(&s->stops);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        sigaddset(&s->stops, numbers[i]);
+    sigprocmask(SIG_BLOCK, &s->stops, &s->mask_before);
+}
+
+/* What every launch of this run is started with. */
+static enum muster_status environment_set(const struct supervise *s, const char *id, struct muster_error *err)
+{
+    char started[32];
+    (void)s;
+    snprintf(started, sizeof started, "%" PRId64, clock_unix_ms());
+    if (setenv(SUPERVISE_ID_ENVIRONMENT, id, 1) != 0 ||
+        setenv(SUPERVISE_STARTED_ENVIRONMENT, started, 1) != 0)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the ranks' environment");
+    return MUSTER_OK;
+}
+
+static enum muster_status supervise_open(struct supervise *s, const struct supervise_options *options,
+                                         struct muster_error *err)
+{
+    const struct job *job = options->job;
+    char id[SUPERVISE_ID_SIZE], text[96];
+    *s = (struct supervise){
+        .options = options,
+        .supervision = {.err = options->err,
+                        .live = options->launch.live,
+                        .repeat_ms = REPEAT_MS,
+                        .kill_after_ms = KILL_AFTER_MS,
+                        .orphan_ms = ORPHAN_MS,
+                        .mask = &s->mask_before,
+                        .started = launcher_started,
+                        .context = s},
+        .limits = {job->supervisor.max_restarts, job->supervisor.give_up_after,
+                   job->supervisor.restart_backoff_s},
+        .lock = {.fd = -1},
+    };
+    signals_block(s);
+    enum muster_status status = supervise_folder_lock(job->output_dir, &s->lock, err);
+    if (status == MUSTER_OK)
+        status = supervise_run_id(job->output_dir, id, err);
+    if (status != MUSTER_OK)
+        return status;
+    int ended = supervise_cleanup(job->output_dir, id);
+    if (ended > 0) {
+        snprintf(text, sizeof text, "ended %d process%s that an earlier run left behind", ended,
+                 ended == 1 ? "" : "es");
+        launch_say(&s->supervision, text);
+    }
+    status = environment_set(s, id, err);
+    if (status == MUSTER_OK)
+        status = supervise_progress_read(job, &s->first, err);
+    supervise_history_init(&s->history, s->first.saved_step);
+    return status;
+}
+
+static void supervise_close(struct supervise *s)
+{
+    fs_lock_release(&s->lock);
+    sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
+}
+
+/* What a launch resumes from. A restart takes what this run has saved, never something older that it was told
+ * to leave alone. */
+static enum muster_status resume_choose(const struct supervise *s, char path[FS_PATH_MAX],
+                                        const char **resume, struct muster_error *err)
+{
+    const struct job *job = s->options->job;
+    const char *asked =
+        s->options->launch.resume != NULL ? s->options->launch.resume : job->checkpoint.resume;
+    bool saved = s->before.saved_unix_s > s->first.saved_unix_s;
+    *resume = s->options->launch.resume;
+    if (s->launches == 0 || strcmp(asked, "auto") == 0 || !saved)
+        return MUSTER_OK;
+    *resume = "auto";
+    if (s->first.saved_step < 0)
+        return MUSTER_OK;
+    *resume = path;
+    return fs_path_join(path, job->checkpoint.dir, s->before.saved_folder, err);
+}
+
+static enum muster_status launch_prepare(struct supervise *s, struct launch_command *command,
+                                         struct muster_error *err)
+{
+    char path[FS_PATH_MAX], number[32];
+    struct launch_options options = s->options->launch;
+    enum muster_status status = supervise_progress_read(s->options->job, &s->before, err);
+    if (status == MUSTER_OK)
+        status = resume_choose(s, path, &options.resume, err);
+    if (status == MUSTER_OK)
+        status = supervise_epoch_take(run_folder(s), &s->epoch, err);
+    snprintf(number, sizeof number, "%" PRId64, s->epoch);
+    if (status == MUSTER_OK && setenv(EPOCH_ENVIRONMENT, number, 1) != 0)
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the ranks' environment");
+    return status == MUSTER_OK ? launch_command_build(command, &options, err) : status;
+}
+
+static enum muster_status supervise_launch(struct supervise *s, struct launch_outcome *outcome,
+                                           struct muster_error *err)
+{
+    struct launch_command command = {.argc = 0};
+    char text[64];
+    enum muster_status status = launch_prepare(s, &command, err);
+    if (status == MUSTER_OK) {
+        s->launches++;
+        s->launched_unix_s = unix_s();
+        s->events_bytes = event_log_size(run_folder(s));
+        snprintf(text, sizeof text, "%d rank%s", s->options->launch.ranks,
+                 s->options->launch.ranks == 1 ? "" : "s");
+        event_add(s, "launch", NULL, text);
+        status = launch_run(&command, &s->supervision, outcome, err);
+        supervise_launcher_forget(run_folder(s));
+    }
+    launch_command_release(&command);
+    return status;
+}
+
+/* ---- what a death means ---- */
+
+/* The ranks' own words where there are any. */
+static void cause_print(const struct supervise *s, struct launch_outcome *outcome, struct text *out)
+{
+    struct supervise_witness witness;
+    bool seen =
+        outcome->stops < 2 && supervise_events_cause(run_folder(s), s->events_bytes, s->epoch, &witness);
+    text_print(out, "%s", seen ? witness.text : outcome->cause);
+    if (seen && outcome->rank < 0) {
+        outcome->rank = witness.rank;
+        memcpy(outcome->host, witness.host, sizeof outcome->host);
+    } else if (!seen) {
+        event_add(s, "death", outcome, outcome->cause);
+    }
+}
+
+static void loss_print(const struct supervise *s, const struct supervise_progress *now, struct text *out)
+{
+    int64_t saved = now->saved_step > 0 ? now->saved_step : 0;
+    double since = now->saved_unix_s > s->launched_unix_s ? now->saved_unix_s : s->launched_unix_s;
+    char lost[32];
+    text_format_duration(lost, sizeof lost, unix_s() - since);
+    bool trained = now->step_unix_s > s->before.step_unix_s;
+    if (!s->options->job->logging.jsonl)
+        text_print(out, "; lost at most %s", lost);
+    else if (trained && now->step > saved)
+        text_print(out, "; lost %" PRId64 " step%s (%s)", now->step - saved,
+                   now->step - saved == 1 ? "" : "s", lost);
+    else
+        text_print(out, "; lost no step (%s)", lost);
+    if (now->saved_step >= 0)
+        text_print(out, " after the checkpoint of step %" PRId64, now->saved_step);
+    else
+        text_print(out, ", there is no checkpoint yet");
+}
+
+static void advice_print(const struct supervise *s, struct text *out)
+{
+    const char *resume =
+        s->options->launch.resume != NULL ? s->options->launch.resume : s->options->job->checkpoint.resume;
+    text_print(out, "%s continues from the last checkpoint",
+               strcmp(resume, "auto") == 0 ? "the same command" : "--resume auto");
+}
+
+/* Waits; true when a signal ended the wait. */
+static bool delay_wait(const struct supervise *s, double delay_s)
+{
+    const struct timespec delay = {.tv_sec = (time_t)delay_s,
+                                   .tv_nsec = (long)(1e9 * (delay_s - (double)(time_t)delay_s))};
+    int number;
+    do {
+        number = sigtimedwait(&s->stops, NULL, &delay);
+    } while (number < 0 && errno == EINTR);
+    return number > 0;
+}
+
+static void restart_print(const struct supervise *s, const struct supervise_verdict *verdict,
+                          struct text *out)
+{
+    char delay[32];
+    text_format_duration(delay, sizeof delay, verdict->delay_s);
+    text_print(out, "; restarting");
+    if (verdict->delay_s > 0.0)
+        text_print(out, " in %s", delay);
+    text_print(out, " on %d rank%s (restart %" PRId64 " of at most %" PRId64 ")", s->options->launch.ranks,
+               s->options->launch.ranks == 1 ? "" : "s", s->history.restarts, s->limits.max_restarts);
+}
+
+/* True when the ranks are to be started again; otherwise *exit_code is the run's. */
+static bool death_answer(struct supervise *s, struct launch_outcome *outcome, int *exit_code)
+{
+    struct supervise_progress now = {.saved_step = -1};
+    struct supervise_verdict verdict = {.restart = false};
+    struct text said;
+    text_init(&said);
+    cause_print(s, outcome, &said);
+    *exit_code = outcome->stops == 1 ? MUSTER_EXIT_RESUMABLE : MUSTER_EXIT_FAILED;
+    bool asked = outcome->stops > 0 || s->options->no_restart;
+    bool known = !asked && supervise_progress_read(s->options->job, &now, NULL) == MUSTER_OK;
+    if (known) {
+        const struct supervise_death death = {now.saved_step, now.step_unix_s > s->before.step_unix_s};
+        verdict = supervise_judge(&s->limits, &s->history, &death);
+        loss_print(s, &now, &said);
+    }
+    if (verdict.restart) {
+        restart_print(s, &verdict, &said);
+    } else {
+        text_print(&said, "%s%s; ", known ? "; giving up: " : "", verdict.why);
+        advice_print(s, &said);
+    }
+    launch_say(&s->supervision, said.data);
+    if (!asked)
+        event_add(s, verdict.restart ? "restart" : "give_up", NULL, said.data);
+    text_release(&said);
+    if (verdict.restart && delay_wait(s, verdict.delay_s)) {
+        launch_say(&s->supervision, "stopped before the restart; the same command continues");
+        *exit_code = MUSTER_EXIT_RESUMABLE;
+        return false;
+    }
+    return verdict.restart;
+}
+
+enum muster_status supervise_run(const struct supervise_options *options, int *exit_code,
+                                 struct muster_error *err)
+{
+    struct supervise s;
+    struct launch_outcome outcome;
+    bool again = true;
+    *exit_code = MUSTER_EXIT_FAILED;
+    enum muster_status status = supervise_open(&s, options, err);
+    while (status == MUSTER_OK && again) {
+        status = supervise_launch(&s, &outcome, err);
+        if (status != MUSTER_OK)
+            break;
+        *exit_code = outcome.exit_code;
+        again = outcome.failed && death_answer(&s, &outcome, exit_code);
+    }
+    if (status == MUSTER_OK && *exit_code == MUSTER_EXIT_DONE)
+        event_add(&s, "done", NULL, NULL);
+    supervise_close(&s);
+    return status;
+}

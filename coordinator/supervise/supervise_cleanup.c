@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A process belongs to the run when its environment says so (MUSTER_RUN with device, inode and path of the
+ * run's folder), which survives the death of parents and process groups. The scan is repeated until it finds
+ * nobody: a launcher may have been starting a rank meanwhile.
+ */
+#include "coordinator/supervise/supervise_cleanup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/text.h"
+#include "coordinator/cli/launch_leftovers.h"
+#include "coordinator/supervise/supervise_folder.h"
+
+enum { ENVIRONMENT_BYTES_MAX = 4 << 20, ROUNDS_MAX = 5, DEATH_MS_MAX = 2000 };
+
+/* Whether the environment, texts one after another with their terminators, has this one. */
+static bool environment_has(const char *environment, size_t bytes, const char *setting)
+{
+    for (size_t at = 0; at < bytes; at += strlen(environment + at) + 1) {
+        if (strcmp(environment + at, setting) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool process_is_of_run(const char *pid, const char *setting)
+{
+    char path[300], *environment = NULL;
+    size_t bytes;
+    struct stat info;
+    snprintf(path, sizeof path, "/proc/%.200s/environ", pid);
+    if (stat(path, &info) != 0 || info.st_uid != geteuid() ||
+        fs_file_read(path, ENVIRONMENT_BYTES_MAX, &environment, &bytes, NULL) != MUSTER_OK)
+        return false;
+    bool of_run = environment_has(environment, bytes, setting);
+    alloc_free(environment);
+    return of_run;
+}
+
+/* Returns when the process has ended, or will not within two seconds (a system call that does not return). */
+static void process_kill(pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    kill(pid, SIGKILL);
+    if (fd < 0)
+        return;
+    struct pollfd end = {.fd = fd, .events = POLLIN};
+    while (poll(&end, 1, DEATH_MS_MAX) < 0 && errno == EINTR)
+        continue;
+    close(fd);
+}
+
+static int round_kill(const char *setting)
+{
+    int count = 0;
+    int64_t pid;
+    struct dirent *entry;
+    DIR *processes = opendir("/proc");
+    while (processes != NULL && (entry = readdir(processes)) != NULL) {
+        if (!text_parse_int64(entry->d_name, &pid) || pid <= 1 || pid == getpid() ||
+            !process_is_of_run(entry->d_name, setting))
+            continue;
+        process_kill((pid_t)pid);
+        count++;
+    }
+    if (processes != NULL)
+        closedir(processes);
+    return count;
+}
+
+/* Nobody, or only what a parent has not asked after yet. */
+static bool process_has_ended(pid_t pid)
+{
+    char path[64], *text = NULL, state = ' ';
+    size_t bytes;
+    if (kill(pid, 0) != 0 && errno == ESRCH)
+        return true;
+    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
+    if (fs_file_read(path, 1 << 16, &text, &bytes, NULL) != MUSTER_OK)
+        return false;
+    const char *name_end = strrchr(text, ')'); /* the name before it may hold anything */
+    if (name_end != NULL && name_end[1] == ' ')
+        state = name_end[2];
+    alloc_free(text);
+    return state == 'Z';
+}
+
+/* The number may meanwhile be another process's, whose folder has the same name: then it stays. */
+static void launcher_clean(const char *folder)
+{
+    struct supervise_launcher launcher, here;
+    supervise_launcher_here(&here, 0);
+    if (!supervise_launcher_read(folder, &launcher) || strcmp(launcher.host, here.host) != 0)
+        return;
+    if (process_has_ended(launcher.pid))
+        launch_leftovers_remove(launcher.temporary, launcher.shared, launcher.pid);
+    supervise_launcher_forget(folder);
+}
+
+int supervise_cleanup(const char *folder, const char *run_id)
+{
+    struct text setting;
+    int count = 0, found = 1;
+    text_init(&setting);
+    text_print(&setting, "%s=%s", SUPERVISE_ID_ENVIRONMENT, run_id);
+    for (int round = 0; round < ROUNDS_MAX && found > 0 && !setting.failed; round++)
+        count += found = round_kill(setting.data);
+    text_release(&setting);
+    launcher_clean(folder);
+    return count;
+}
