@@ -291,6 +291,8 @@ bool text_parse_duration(const char *text, double *seconds)
     if (text_parse_double(text, seconds))
         return *seconds >= 0;
     *seconds = 0;
+    if (*text == '\0')
+        return false;
     for (int unit = 0; *text != '\0'; unit++) {
         size_t length = strspn(text, "0123456789");
         char number[NUMBER_LENGTH_MAX + 1];

@@ -285,6 +285,23 @@ START_TEST(what_is_not_a_decimal_number_is_refused)
 }
 END_TEST
 
+START_TEST(a_length_of_time_is_read_in_seconds_or_with_units)
+{
+    static const struct {
+        const char *text;
+        double seconds;
+    } good[] = {{"90", 90}, {"1.5", 1.5}, {"90s", 90}, {"1h30m", 5400}, {"2d", 172800}, {"1d2h3m4s", 93784}};
+    static const char *const wrong[] = {"-1",   "",     "h",       "1h30", "30m1h",
+                                        "1h1h", "1.5h", "1:30:00", "5 m",  "1w"};
+    double value;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        ck_assert_msg(text_parse_duration(good[i].text, &value) && value == good[i].seconds, "%s",
+                      good[i].text);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        ck_assert_msg(!text_parse_duration(wrong[i], &value), "accepted \"%s\"", wrong[i]);
+}
+END_TEST
+
 START_TEST(a_number_longer_than_any_sensible_one_is_refused_not_overrun)
 {
     static char digits[100001];
@@ -331,6 +348,7 @@ int main(void)
     tcase_add_test(cases, what_is_not_a_whole_number_is_refused);
     tcase_add_test(cases, decimal_numbers_are_parsed_exactly);
     tcase_add_test(cases, what_is_not_a_decimal_number_is_refused);
+    tcase_add_test(cases, a_length_of_time_is_read_in_seconds_or_with_units);
     tcase_add_test(cases, a_number_longer_than_any_sensible_one_is_refused_not_overrun);
     tcase_add_test(cases, a_locale_with_a_decimal_comma_changes_nothing);
     suite_add_tcase(suite, cases);

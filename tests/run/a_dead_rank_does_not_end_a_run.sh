@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# `muster run` as a person meets it when ranks die: it says what happened and what was lost, starts them again, and ends
+# in the bits of an undisturbed rank. It does not go on for ever, not after a stop, and not when the job is wrong; killed
+# itself, it leaves nothing that the next run does not clear away.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+unset OMPI_MCA_odls_base_sigkill_timeout # as a person has it
+export MUSTER_FAULT_ONCE=$folder/fired
+
+# supervised NAME FAULTS [ARGUMENT ...]: the job from its start on 3 ranks.
+supervised() {
+    local name=$1
+    export MUSTER_FAULT=$2
+    shift 2
+    rm -rf "$folder/$name.run" "$folder/fired"
+    again "$name" "$@"
+}
+
+# The same command again.
+again() {
+    local name=$1
+    shift
+    status=0
+    timeout "$deadline_s" "$MUSTER_BIN/muster" run "$folder/$name.yaml" -n 3 "$@" >"$folder/out" 2>&1 </dev/null || status=$?
+}
+
+must_have_hash() { must_say "state hash +$1\$"; }
+
+must_leave_nothing() {
+    must_equal 'in /dev/shm' '' "$(ls -A "$shared")"
+    must_equal 'session folders' '' "$(find "$folder" -maxdepth 1 -name 'ompi.*')"
+    must_equal 'unfinished files' '' "$(find "$folder/$1.run" -name '*.tmp' -o -name '.tmp*' -o -name '.aside*' -o -name launcher)"
+    must_equal 'processes' '' "$(processes_of "$1")"
+}
+
+# Processes that carry the run's folder in their environment.
+processes_of() {
+    local process
+    for process in /proc/[0-9]*; do
+        if tr '\0' '\n' <"$process/environ" 2>/dev/null | grep -q "^MUSTER_RUN=.*:$folder/$1.run\$"; then
+            echo "${process#/proc/}"
+        fi
+    done
+}
+
+job=(train.max_steps=12 checkpoint.save_interval=4 model.hidden_size=32 model.num_heads=2)
+write_job steady "${job[@]}"
+train 1 steady
+undisturbed=$hash
+numbers steady >"$folder/expected"
+write_job job "${job[@]}"
+
+supervised job step:1:7:kill
+must_exit 0
+must_have_hash "$undisturbed"
+must_say '^muster run: rank 1 on .* was killed by signal 9 .*; lost 2 steps \(.*\) after the checkpoint of step 4; restarting on 3 ranks \(restart 1 of at most 100\)$'
+numbers job | cmp - "$folder/expected" || fail 'every step must be logged once, as undisturbed'
+must_leave_nothing job
+must_equal 'launches' 2 "$(<"$folder/job.run/epoch")"
+for kind in launch death restart done; do
+    grep -q "\"kind\": \"$kind\"" "$folder/job.run/events.jsonl" || fail "no event $kind"
+done
+
+supervised job step:1:7:kill --no-restart
+must_exit 1
+must_say '^muster run: rank 1 .*; the same command continues from the last checkpoint$'
+must_equal 'launches' 1 "$(<"$folder/job.run/epoch")"
+again job
+must_exit 0
+must_have_hash "$undisturbed"
+
+write_job weak "${job[@]}" supervisor.max_restarts=1
+supervised weak step:1:7:kill,step:0:3:segv
+must_exit 1
+must_say '; giving up: all 1 restarts are used up; the same command continues from the last checkpoint$'
+again weak
+must_exit 0
+must_have_hash "$undisturbed"
+
+write_job stuck "${job[@]}" supervisor.restart_backoff=0
+unset MUSTER_FAULT_ONCE
+supervised stuck step:2:3:abort
+must_exit 1
+must_say '; giving up: it died 5 times in a row without a new checkpoint; '
+must_equal 'launches' 5 "$(<"$folder/stuck.run/epoch")"
+export MUSTER_FAULT_ONCE=$folder/fired
+
+# What saved itself before is not taken up against a person's word, what this run has saved is.
+supervised job step:0:7:kill --resume never
+must_exit 0
+must_have_hash "$undisturbed"
+must_say 'resumed from the checkpoint of step 4'
+
+# A stop asked for is not a death; a wrong job neither.
+supervised job step:1:3:term
+must_exit 75
+must_not_say 'restarting'
+must_equal 'launches' 1 "$(<"$folder/job.run/epoch")"
+again job
+must_exit 0
+must_have_hash "$undisturbed"
+write_job wrong "${job[@]}" data.seq_len=0
+supervised wrong ''
+must_exit 2
+must_not_say 'restarting'
+
+# The supervisor itself is killed while one rank is stopped: the next command clears away and goes on.
+supervised job step:1:7:stop,step:0:1:kill & waiter=$!
+until [[ $(stat -c %s "$folder/fired" 2>/dev/null) == 1 ]]; do
+    kill -0 "$waiter" 2>/dev/null || fail 'the run ended before a rank was stopped'
+done
+supervisor=$(pgrep -x -P "$(pgrep -P "$waiter" timeout)" muster)
+export MUSTER_FAULT=
+"$MUSTER_BIN/muster" run "$folder/job.yaml" -n 3 >"$folder/second" 2>&1 && fail 'two supervisors ran one folder'
+grep -q 'supervisor.lock is held by' "$folder/second" || fail 'nobody was named as the holder of the folder'
+kill -KILL "$supervisor"
+wait "$waiter" || true
+again job
+must_exit 0
+must_have_hash "$undisturbed"
+numbers job | cmp - "$folder/expected" || fail 'every step must be logged once after the supervisor was killed'
+must_leave_nothing job
+
+# Time that runs out is a stop too.
+write_job timed "${job[@]}" train.max_steps=1000000 train.max_time=3s checkpoint.save_interval=100000
+supervised timed ''
+must_exit 75
+must_say 'the time limit is near'
+must_say 'stopped and saved at step'
