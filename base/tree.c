@@ -172,14 +172,18 @@ static bool combine_write(struct combine_writer *writer, struct tree_node at)
     return true;
 }
 
+int tree_node_program(struct tree_node at, const struct tree_node *nodes, int node_count, int *program)
+{
+    struct combine_writer writer = {.nodes = nodes, .node_count = node_count, .program = program};
+    return combine_write(&writer, at) ? writer.length : 0;
+}
+
 int tree_combine_program(int leaves, const struct tree_node *nodes, int node_count, int *program)
 {
     if (leaves < 1 || leaves > TREE_LEAVES_MAX)
         return 0;
-    struct combine_writer writer = {.nodes = nodes, .node_count = node_count, .program = program};
-    if (!combine_write(&writer, (struct tree_node){0, leaves}) || writer.taken != node_count)
-        return 0;
-    return writer.length;
+    int length = tree_node_program((struct tree_node){0, leaves}, nodes, node_count, program);
+    return (length + 1) / 2 == node_count ? length : 0;
 }
 
 static double node_sum(const double *values, struct tree_node node)

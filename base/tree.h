@@ -58,6 +58,12 @@ void tree_fold_release(struct tree_fold *fold);
  */
 int tree_combine_program(int leaves, const struct tree_node *nodes, int node_count, int *program);
 
+/**
+ * The same for the one tree node `at`, from nodes[0] on: so many of them are used as tile it, (length + 1) / 2.
+ * \return the length, 0 if they do not.
+ */
+int tree_node_program(struct tree_node at, const struct tree_node *nodes, int node_count, int *program);
+
 /** Sum of values[0 … leaves) in tree order. */
 double tree_sum(const double *values, int leaves);
 

@@ -5,6 +5,8 @@
  */
 #include "comm/comm.h"
 
+#include "comm/local.h"
+
 static enum muster_status argument_error(const struct comm *c, const char *what, struct muster_error *err)
 {
     return muster_error_set(err, MUSTER_ERR_INTERNAL, "collective #%lld on rank %d: %s",
@@ -34,6 +36,12 @@ enum muster_status comm_barrier(struct comm *c, struct muster_error *err)
 {
     c->sequence++;
     return c->ops->barrier(c, err);
+}
+
+enum muster_status comm_local_barrier(struct comm *c, struct muster_error *err)
+{
+    c->sequence++;
+    return c->local_size > 1 ? c->ops->local_barrier(c, err) : MUSTER_OK;
 }
 
 enum muster_status comm_broadcast(struct comm *c, void *data, int64_t bytes, int root,
@@ -66,6 +74,8 @@ enum muster_status comm_exchange(struct comm *c, const void *const *send, const 
             (receive_bytes[r] > 0 && !receive[r]))
             return argument_error(c, "exchange with a negative size or a block that is nowhere", err);
         c->bytes_sent += send_bytes[r];
+        if (c->node_of && c->node_of[r] != c->node)
+            c->bytes_across += send_bytes[r];
     }
     return c->ops->exchange(c, send, send_bytes, receive, receive_bytes, err);
 }

@@ -50,6 +50,8 @@ struct comm_ops {
      * b, and b may be NULL: a copy of a. NULL on the host: the caller adds itself. */
     enum muster_status (*add_f32)(struct comm *c, float *out, const float *a, const float *b, int64_t count,
                                   struct muster_error *err);
+    /* see comm/local.h; called only where `local` is and the host has several ranks */
+    enum muster_status (*local_barrier)(struct comm *c, struct muster_error *err);
     /* "shared memory", "NVLink", "InfiniBand", "sockets"… as read back, for people; never NULL */
     const char *(*transport)(struct comm *c);
     /* Ends every rank of the job with this exit code; does not return where the transport can do that. */
@@ -61,11 +63,14 @@ struct comm {
     int rank, size;
     int node, node_count;       /* which host, in order of first rank; how many */
     int local_rank, local_size; /* among the ranks of my host */
-    bool any_thread;            /* calls may come from any thread, one at a time */
-    int64_t sequence;           /* number of the collective in progress or last done, for messages */
-    int64_t
-        bytes_sent; /* payload handed to other ranks by exchange and all_gather, counted once per receiver */
-    int64_t timeout_ms; /* see comm_timeout_set */
+    const int *node_of;         /* [size] the host of each rank; NULL: all are on one */
+    struct comm_local *local; /* memory that ranks of a host share (comm/local.h); NULL: none, on all ranks */
+    bool any_thread;          /* calls may come from any thread, one at a time */
+    int64_t sequence;         /* number of the collective in progress or last done, for messages */
+    int64_t bytes_sent; /* payload handed to other ranks, by messages once per receiver, through shared memory
+                           once */
+    int64_t bytes_across; /* of these, what went to ranks on other hosts */
+    int64_t timeout_ms;   /* see comm_timeout_set */
 };
 
 /** One rank, no transport. */
@@ -89,6 +94,13 @@ enum muster_status comm_mpi_create(struct comm **out, struct muster_error *err);
  * \return UNSUPPORTED where MPI does not offer MPI_THREAD_MULTIPLE, or `c` is not over MPI.
  */
 enum muster_status comm_mpi_duplicate(struct comm *c, struct comm **out, struct muster_error *err);
+
+/**
+ * Whether the ranks of a host add among themselves first and only then talk to other hosts (at first they do,
+ * where the host lets them share memory). The bits of an exact sum are the same both ways. To be called with
+ * the same value on all ranks, before reductions are set up on `c`; nothing happens but over MPI.
+ */
+enum muster_status comm_mpi_hierarchy_set(struct comm *c, bool on, struct muster_error *err);
 
 /**
  * The longest time one wait for other ranks may take, 0 (at first) for no limit. MPI only; NCCL has its own

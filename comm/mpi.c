@@ -13,6 +13,10 @@
 #include "comm/mpi_launch.h"
 #include "comm/mpi_test.h"
 
+/* Floats of each owner's range that a round of a fast sum is about: what all ranks write stays in the cache.
+ */
+enum { FAST_PIECE = 65536 };
+
 static const char *mpi_transport(struct comm *c)
 {
     return comm_mpi_of(c)->transport;
@@ -21,6 +25,32 @@ static const char *mpi_transport(struct comm *c)
 static void mpi_abort(struct comm *c, int exit_code)
 {
     MPI_Abort(comm_mpi_of(c)->world, exit_code);
+}
+
+static void mpi_fast_destroy(struct comm_mpi *m)
+{
+    host_reduce_destroy(m->fast);
+    alloc_pages_free(m->fast_receive, (size_t)m->fast_receive_bytes);
+    m->fast = NULL;
+    m->fast_receive = NULL;
+}
+
+/* The sum that `fast` means, over the hosts as they are now. */
+static enum muster_status mpi_fast_create(struct comm_mpi *m, struct muster_error *err)
+{
+    struct reduce_recipe recipe;
+    struct reduce_hosts hosts = host_reduce_hosts(&m->base, m->counts);
+    mpi_fast_destroy(m);
+    enum muster_status status = reduce_recipe_plain(&recipe, &hosts, err);
+    if (!status)
+        status = host_reduce_create(&m->base, &recipe, FAST_PIECE, &m->fast, err);
+    if (status)
+        return status;
+    m->fast_receive_bytes = host_reduce_receive_count(m->fast, FAST_PIECE) * (int64_t)sizeof(float);
+    m->fast_receive = alloc_pages((size_t)m->fast_receive_bytes + sizeof(float));
+    m->fast_receive_bytes += (int64_t)sizeof(float);
+    return m->fast_receive ? MUSTER_OK
+                           : muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to receive sums");
 }
 
 static void mpi_destroy(struct comm *c)
@@ -34,6 +64,12 @@ static void mpi_destroy(struct comm *c)
     alloc_free(m->expected);
     alloc_free(m->requests);
     alloc_free(m->peers);
+    alloc_free(m->nodes);
+    alloc_free(m->ring);
+    alloc_free(m->owned_begin);
+    alloc_free(m->block_bytes);
+    comm_mpi_local_close(m);
+    mpi_fast_destroy(m);
     alloc_free(m);
     if (owns_mpi)
         MPI_Finalize();
@@ -48,6 +84,7 @@ static const struct comm_ops mpi_ops = {
     .exchange = comm_mpi_exchange,
     .reduce_scatter_f32 = comm_mpi_reduce_scatter_f32,
     .all_reduce_f32 = comm_mpi_all_reduce_f32,
+    .local_barrier = comm_mpi_local_barrier,
     .begin_after = comm_host_order,
     .end_before = comm_host_order,
     .transport = mpi_transport,
@@ -109,10 +146,30 @@ static enum muster_status mpi_tables_create(struct comm_mpi *m, struct muster_er
     m->expected = alloc_zeroed(size, sizeof(*m->expected));
     m->requests = alloc_zeroed(2 * size, sizeof(MPI_Request));
     m->peers = alloc_zeroed(2 * size, sizeof(*m->peers));
-    if (!m->counts || !m->displacements || !m->expected || !m->requests || !m->peers)
+    m->nodes = alloc_zeroed(size, sizeof(*m->nodes));
+    m->ring = alloc_zeroed(size, sizeof(*m->ring));
+    m->owned_begin = alloc_zeroed(size + 1, sizeof(*m->owned_begin));
+    m->block_bytes = alloc_zeroed(size, sizeof(*m->block_bytes));
+    m->base.node_of = m->nodes;
+    if (!m->owned_begin || !m->block_bytes || !m->nodes || !m->ring || !m->counts || !m->displacements ||
+        !m->expected || !m->requests || !m->peers)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for a communicator of %d ranks",
                                 m->base.size);
     return MUSTER_OK;
+}
+
+/* Ranks in the order of their hosts, which is that of their numbers in most launches. */
+static void mpi_ring_order(struct comm_mpi *m)
+{
+    int at = 0;
+    for (int node = 0; node < m->base.node_count; node++)
+        for (int r = 0; r < m->base.size; r++) {
+            if (m->nodes[r] != node)
+                continue;
+            if (r == m->base.rank)
+                m->ring_place = at;
+            m->ring[at++] = r;
+        }
 }
 
 static enum muster_status mpi_nodes_find(struct comm_mpi *m, struct muster_error *err)
@@ -124,11 +181,16 @@ static enum muster_status mpi_nodes_find(struct comm_mpi *m, struct muster_error
         code = MPI_Bcast(&first, 1, MPI_INT, 0, local);
     if (code == MPI_SUCCESS)
         code = MPI_Allgather(&first, 1, MPI_INT, m->counts, 1, MPI_INT, m->world);
-    if (code == MPI_SUCCESS)
-        mpi_launch_nodes(&m->base, m->counts);
     if (local != MPI_COMM_NULL)
         MPI_Comm_free(&local);
-    return comm_mpi_check(m, code, "search for the ranks of each host", err);
+    if (code != MPI_SUCCESS)
+        return comm_mpi_check(m, code, "search for the ranks of each host", err);
+    enum muster_status status = mpi_launch_pretend(getenv, m->base.size, m->counts, err);
+    if (status == MUSTER_OK) {
+        mpi_launch_nodes(&m->base, m->counts, m->nodes);
+        mpi_ring_order(m);
+    }
+    return status;
 }
 
 static struct comm_mpi *mpi_allocate(struct muster_error *err)
@@ -157,6 +219,10 @@ enum muster_status comm_mpi_create(struct comm **out, struct muster_error *err)
         status = mpi_tables_create(m, err);
     if (status == MUSTER_OK)
         status = mpi_nodes_find(m, err);
+    if (status == MUSTER_OK)
+        status = comm_mpi_local_open(m, err);
+    if (status == MUSTER_OK)
+        status = mpi_fast_create(m, err);
     if (status != MUSTER_OK) {
         mpi_destroy(&m->base);
         return status;
@@ -181,11 +247,17 @@ enum muster_status comm_mpi_duplicate(struct comm *c, struct comm **out, struct 
     if (!m)
         return MUSTER_ERR_NO_MEMORY;
     m->base = of->base;
-    m->base.sequence = m->base.bytes_sent = 0;
+    m->base.sequence = m->base.bytes_sent = m->base.bytes_across = 0;
+    m->base.local = NULL;
     m->concurrent = true;
     m->message_bytes_max = of->message_bytes_max;
     memcpy(m->transport, of->transport, sizeof(m->transport));
     enum muster_status status = mpi_tables_create(m, err);
+    if (status == MUSTER_OK) {
+        memcpy(m->nodes, of->nodes, (size_t)c->size * sizeof(*m->nodes));
+        mpi_ring_order(m);
+        status = mpi_fast_create(m, err);
+    }
     if (status == MUSTER_OK)
         status = comm_mpi_check(m, MPI_Comm_dup(of->world, &m->world), "duplicate", err);
     if (status != MUSTER_OK) {
@@ -194,6 +266,18 @@ enum muster_status comm_mpi_duplicate(struct comm *c, struct comm **out, struct 
     }
     *out = &m->base;
     return MUSTER_OK;
+}
+
+enum muster_status comm_mpi_hierarchy_set(struct comm *c, bool on, struct muster_error *err)
+{
+    if (c->ops != &mpi_ops)
+        return MUSTER_OK;
+    struct comm_mpi *m = comm_mpi_of(c);
+    struct comm_local *local = on && m->has_local ? &m->local : NULL;
+    if (local == c->local)
+        return MUSTER_OK;
+    c->local = local;
+    return mpi_fast_create(m, err);
 }
 
 void comm_mpi_message_max_set(struct comm *c, int64_t message_bytes_max)

@@ -8,13 +8,14 @@
 
 #include <string.h>
 
-/* What MPI adds is cut further: small enough that its temporary buffers stay mapped between calls. Measured
- * best of 256 KiB to 1 GiB on two and four ranks of one host. */
-enum { REDUCE_BYTES = 1 << 20, ALL_REDUCE_BYTES = 16 << 20 };
+#include "comm/local.h"
 
-/* Sums up to here are started and waited for patiently; longer ones keep MPI's own wait, whose algorithms for
- * long data are the faster ones. */
-enum { PATIENT_BYTES = 64 << 10 };
+/* Sums up to here are MPI's. Longer ones are a reduce-scatter and an all-gather of blocks that stay in the
+ * cache. */
+enum { SHORT_SUM_BYTES = 64 << 10, SUM_FLOATS = 65536 };
+
+/* An all-gather between hosts goes round the ring from here on: then each block goes to a host once. */
+enum { RING_BYTES = 256 << 10 };
 
 static int64_t min_i64(int64_t a, int64_t b)
 {
@@ -73,8 +74,11 @@ enum muster_status comm_mpi_broadcast(struct comm *c, void *data, int64_t bytes,
 static enum muster_status block_pass(struct comm_mpi *m, const char *out, int64_t out_bytes, char *in,
                                      int64_t in_bytes, struct muster_error *err)
 {
-    int rank = m->base.rank, size = m->base.size, right = (rank + 1) % size, left = (rank + size - 1) % size;
+    int size = m->base.size, right = m->ring[(m->ring_place + 1) % size];
+    int left = m->ring[(m->ring_place + size - 1) % size];
     enum muster_status status = MUSTER_OK;
+    if (m->nodes[right] != m->base.node)
+        m->base.bytes_across += out_bytes;
     for (int64_t at = 0; at < max_i64(out_bytes, in_bytes) && status == MUSTER_OK;
          at += m->message_bytes_max) {
         int out_now = (int)max_i64(0, min_i64(out_bytes - at, m->message_bytes_max));
@@ -102,16 +106,55 @@ static int64_t block_begin(const int64_t *counts, int block)
     return at;
 }
 
-/* MPI_Iallgatherv places blocks with int displacements; what is larger goes round a ring, in messages. */
+/* Also for what is too long for MPI_Iallgatherv, which places blocks with int displacements. */
 static enum muster_status ring_all_gather(struct comm_mpi *m, char *all, const int64_t *counts,
                                           struct muster_error *err)
 {
     int size = m->base.size;
     enum muster_status status = MUSTER_OK;
     for (int step = 0; step < size - 1 && status == MUSTER_OK; step++) {
-        int out = (m->base.rank + size - step) % size, in = (out + size - 1) % size;
+        int place = m->ring_place + size - step;
+        int out = m->ring[place % size], in = m->ring[(place + size - 1) % size];
         status = block_pass(m, all + block_begin(counts, out), counts[out], all + block_begin(counts, in),
                             counts[in], err);
+    }
+    return status;
+}
+
+static enum muster_status mpi_all_gather(struct comm_mpi *m, char *all, const int64_t *counts,
+                                         struct muster_error *err)
+{
+    MPI_Request request;
+    counts_narrow(m, counts);
+    m->base.bytes_across += counts[m->base.rank] * (m->base.size - m->base.local_size);
+    int code = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all, m->counts, m->displacements, MPI_BYTE,
+                               m->world, &request);
+    enum muster_status status = comm_mpi_check(m, code, "all_gather", err);
+    return status ? status : comm_mpi_wait(m, &request, MPI_STATUS_IGNORE, -1, "all_gather", err);
+}
+
+/* All ranks are on one host: each writes its block into its slot, a half of it a turn, and reads the others'.
+ */
+static enum muster_status local_all_gather(struct comm_mpi *m, char *all, const int64_t *counts,
+                                           struct muster_error *err)
+{
+    struct comm *c = &m->base;
+    int64_t longest = 0, my_begin = block_begin(counts, c->rank);
+    enum muster_status status = MUSTER_OK;
+    for (int r = 0; r < c->size; r++)
+        longest = max_i64(longest, counts[r]);
+    for (int64_t at = 0; at < longest && status == MUSTER_OK; at += COMM_LOCAL_HALF_BYTES) {
+        int64_t mine = min_i64(counts[c->rank] - at, COMM_LOCAL_HALF_BYTES);
+        if (mine > 0)
+            memcpy(comm_local_slot(c, c->rank), all + my_begin + at, (size_t)mine);
+        status = comm_mpi_local_barrier(c, err);
+        char *block = all;
+        for (int r = 0; r < c->size && status == MUSTER_OK; block += counts[r++]) {
+            int64_t theirs = min_i64(counts[r] - at, COMM_LOCAL_HALF_BYTES);
+            if (r != c->rank && theirs > 0)
+                memcpy(block + at, comm_local_slot(c, r), (size_t)theirs);
+        }
+        comm_local_turn(c);
     }
     return status;
 }
@@ -120,14 +163,12 @@ enum muster_status comm_mpi_all_gather(struct comm *c, void *all, const int64_t 
                                        struct muster_error *err)
 {
     struct comm_mpi *m = comm_mpi_of(c);
-    if (counts_total(m, counts_bytes) > m->message_bytes_max)
+    int64_t total = counts_total(m, counts_bytes);
+    if (c->local && c->node_count == 1)
+        return local_all_gather(m, all, counts_bytes, err);
+    if (total > m->message_bytes_max || (total >= RING_BYTES && c->node_count > 1))
         return ring_all_gather(m, all, counts_bytes, err);
-    MPI_Request request;
-    counts_narrow(m, counts_bytes);
-    int code = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all, m->counts, m->displacements, MPI_BYTE,
-                               m->world, &request);
-    enum muster_status status = comm_mpi_check(m, code, "all_gather", err);
-    return status ? status : comm_mpi_wait(m, &request, MPI_STATUS_IGNORE, -1, "all_gather", err);
+    return mpi_all_gather(m, all, counts_bytes, err);
 }
 
 /* Posts message number `at / message_bytes_max` of every pair that has one; all receives first. Peers are
@@ -203,28 +244,15 @@ enum muster_status comm_mpi_exchange(struct comm *c, const void *const *send, co
     return status;
 }
 
-/* One MPI_Reduce after the other, in pieces, each to its owner: 2 to 10 times as fast as MPI_Reduce_scatter
- * of Open MPI 4.1, whose buffers are as large as the data. The sum is made inside `data`, so `mine` may be
- * any memory, also part of `data`. */
 enum muster_status comm_mpi_reduce_scatter_f32(struct comm *c, float *data, const int64_t *counts,
                                                float *mine, struct muster_error *err)
 {
     struct comm_mpi *m = comm_mpi_of(c);
-    int64_t piece = min_i64(REDUCE_BYTES, m->message_bytes_max) / (int64_t)sizeof(float);
-    int code = MPI_SUCCESS;
-    float *block = data;
-    for (int owner = 0; owner < c->size; block += counts[owner++]) {
-        bool own = owner == c->rank;
-        for (int64_t at = 0; at < counts[owner] && code == MPI_SUCCESS; at += piece)
-            code = MPI_Reduce(own ? MPI_IN_PLACE : block + at, own ? block + at : NULL,
-                              (int)min_i64(counts[owner] - at, piece), MPI_FLOAT, MPI_SUM, owner, m->world);
-        if (own && code == MPI_SUCCESS && counts[owner] > 0 && mine != block)
-            memmove(mine, block, (size_t)counts[owner] * sizeof(float));
-    }
-    return comm_mpi_check(m, code, "reduce_scatter", err);
+    for (int r = 0; r < c->size; r++)
+        m->owned_begin[r + 1] = m->owned_begin[r] + counts[r];
+    return host_reduce_run(m->fast, &data, m->owned_begin, mine, m->fast_receive, err);
 }
 
-/* A short sum, waited for patiently. */
 static enum muster_status short_all_reduce(struct comm_mpi *m, float *data, int64_t count,
                                            struct muster_error *err)
 {
@@ -234,16 +262,29 @@ static enum muster_status short_all_reduce(struct comm_mpi *m, float *data, int6
     return status ? status : comm_mpi_wait(m, &request, MPI_STATUS_IGNORE, -1, "all_reduce", err);
 }
 
+/* A block: each rank adds its share in place, then all have it. */
+static enum muster_status block_all_reduce(struct comm *c, float *data, int64_t count,
+                                           struct muster_error *err)
+{
+    struct comm_mpi *m = comm_mpi_of(c);
+    for (int r = 0; r < c->size; r++) {
+        m->owned_begin[r + 1] = count * (r + 1) / c->size;
+        m->block_bytes[r] = (m->owned_begin[r + 1] - m->owned_begin[r]) * (int64_t)sizeof(float);
+    }
+    float *mine = data + m->owned_begin[c->rank];
+    enum muster_status status = host_reduce_run(m->fast, &data, m->owned_begin, mine, m->fast_receive, err);
+    return status ? status : comm_mpi_all_gather(c, data, m->block_bytes, err);
+}
+
 enum muster_status comm_mpi_all_reduce_f32(struct comm *c, float *data, int64_t count,
                                            struct muster_error *err)
 {
     struct comm_mpi *m = comm_mpi_of(c);
-    int64_t piece = min_i64(ALL_REDUCE_BYTES, m->message_bytes_max) / (int64_t)sizeof(float);
-    int code = MPI_SUCCESS;
-    if (count <= min_i64(PATIENT_BYTES, m->message_bytes_max) / (int64_t)sizeof(float))
+    int64_t block = (int64_t)SUM_FLOATS * c->size;
+    enum muster_status status = MUSTER_OK;
+    if (count * (int64_t)sizeof(float) <= min_i64(SHORT_SUM_BYTES, m->message_bytes_max))
         return short_all_reduce(m, data, count, err);
-    for (int64_t at = 0; at < count && code == MPI_SUCCESS; at += piece)
-        code = MPI_Allreduce(MPI_IN_PLACE, data + at, (int)min_i64(count - at, piece), MPI_FLOAT, MPI_SUM,
-                             m->world);
-    return comm_mpi_check(m, code, "all_reduce", err);
+    for (int64_t at = 0; at < count && status == MUSTER_OK; at += block)
+        status = block_all_reduce(c, data + at, min_i64(block, count - at), err);
+    return status;
 }

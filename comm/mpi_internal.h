@@ -9,6 +9,8 @@
 #include <mpi.h>
 
 #include "comm/comm.h"
+#include "comm/host_reduce.h"
+#include "comm/local.h"
 
 struct comm_mpi {
     struct comm base; /* first: the operations cast back */
@@ -20,6 +22,16 @@ struct comm_mpi {
     int *expected;               /* [size], bytes of the receives in `requests` */
     MPI_Request *requests;       /* [2 · size]: receives, then sends */
     int *peers;                  /* [2 · size], the other rank of each request */
+    int *nodes;                  /* [size], base.node_of */
+    int *ring;                   /* [size] ranks ordered by host: neighbours share one where they can */
+    int ring_place;              /* mine in `ring` */
+    char *shared;                /* what the ranks of this host have in common (mpi_local.c), or NULL */
+    struct comm_local local;     /* base.local points here while hierarchy is on */
+    bool has_local;              /* all hosts could offer it */
+    struct host_reduce *fast;    /* the library's sums, which need no tree */
+    int64_t *owned_begin, *block_bytes; /* [size + 1], [size]: arguments of `fast` and all_gather */
+    float *fast_receive;
+    int64_t fast_receive_bytes;
     char transport[64];
 };
 
@@ -37,12 +49,20 @@ enum muster_status comm_mpi_wait_over(const struct comm_mpi *m, int peer, const 
                                       struct muster_error *err);
 
 /**
- * Waits patiently (patience.h), so that a thread which computes on the same core loses next to nothing. After a failure the request is left to the end of the job.
- * \param peer      the rank waited for, for the message; -1: several
- * \param received  may be MPI_STATUS_IGNORE
+ * Waits patiently (patience.h), so that a thread which computes on the same core loses next to nothing. After
+ * a failure the request is left to the end of the job. \param peer      the rank waited for, for the message;
+ * -1: several \param received  may be MPI_STATUS_IGNORE
  */
 enum muster_status comm_mpi_wait(struct comm_mpi *m, MPI_Request *request, MPI_Status *received, int peer,
                                  const char *collective, struct muster_error *err);
+
+/**
+ * Memory that the ranks of a host share. Collective; where a host cannot offer it nobody has it, which is no
+ * error.
+ */
+enum muster_status comm_mpi_local_open(struct comm_mpi *m, struct muster_error *err);
+void comm_mpi_local_close(struct comm_mpi *m);
+enum muster_status comm_mpi_local_barrier(struct comm *c, struct muster_error *err);
 
 /* The collectives, as struct comm_ops has them. */
 enum muster_status comm_mpi_barrier(struct comm *c, struct muster_error *err);

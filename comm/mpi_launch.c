@@ -4,6 +4,7 @@
  */
 #include "comm/mpi_launch.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,19 +42,41 @@ int mpi_launch_size(char *(*lookup)(const char *name), const char **variable)
     return 1;
 }
 
-void mpi_launch_nodes(struct comm *c, const int *node_first)
+void mpi_launch_nodes(struct comm *c, const int *node_first, int *node_of)
 {
-    c->node = c->node_count = c->local_rank = c->local_size = 0;
+    c->node_count = c->local_rank = c->local_size = 0;
+    for (int r = 0; r < c->size; r++)
+        node_of[r] = node_first[r] == r ? c->node_count++ : node_of[node_first[r]];
+    c->node = node_of[c->rank];
     for (int r = 0; r < c->size; r++) {
-        if (node_first[r] == r) {
-            c->node_count++;
-            c->node += r < node_first[c->rank];
-        }
-        if (node_first[r] == node_first[c->rank]) {
-            c->local_size++;
-            c->local_rank += r < c->rank;
-        }
+        c->local_size += node_of[r] == c->node;
+        c->local_rank += node_of[r] == c->node && r < c->rank;
     }
+}
+
+enum muster_status mpi_launch_pretend(char *(*lookup)(const char *name), int size, int *node_first,
+                                      struct muster_error *err)
+{
+    const char *text = lookup("MUSTER_PRETEND_HOSTS"), *at = text;
+    if (!text)
+        return MUSTER_OK;
+    for (int r = 0; r < size; r++) {
+        char *end;
+        long host = strtol(at, &end, 10);
+        if (end == at || host < 0 || host > INT_MAX || *end != (r == size - 1 ? '\0' : ','))
+            return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                    "MUSTER_PRETEND_HOSTS=%s: a host's number for each of %d ranks is wanted",
+                                    text, size);
+        node_first[r] = (int)host;
+        at = end + 1;
+    }
+    for (int r = size - 1; r >= 0; r--)
+        for (int first = 0; first <= r; first++)
+            if (node_first[first] == node_first[r]) {
+                node_first[r] = first;
+                break;
+            }
+    return MUSTER_OK;
 }
 
 void mpi_launch_transport(int node_count, char *(*lookup)(const char *name), char *text, size_t size)

@@ -18,10 +18,18 @@
 int mpi_launch_size(char *(*lookup)(const char *name), const char **variable);
 
 /**
- * Fills c->node, node_count, local_rank and local_size. `node_first[r]` is the lowest rank on the host of
- * rank r; nodes are numbered in the order of these.
+ * Fills c->node, node_count, local_rank and local_size, and the host of each rank in node_of. `node_first[r]`
+ * is the lowest rank on the host of rank r; nodes are numbered in the order of these.
  */
-void mpi_launch_nodes(struct comm *c, const int *node_first);
+void mpi_launch_nodes(struct comm *c, const int *node_first, int *node_of);
+
+/**
+ * For tests of several hosts on one: MUSTER_PRETEND_HOSTS is a list of numbers with commas, a host for each
+ * rank, and overwrites `node_first`. Without it nothing changes. BAD_INPUT where it does not say `size`
+ * numbers.
+ */
+enum muster_status mpi_launch_pretend(char *(*lookup)(const char *name), int size, int *node_first,
+                                      struct muster_error *err);
 
 /**
  * How the ranks talk, for people, into `text`: "shared memory" on one host, else what the launcher was told

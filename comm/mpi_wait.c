@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Waiting for MPI without MPI_Wait, which holds its core until the message is there. MPI moves data only while
- * somebody asks, so the wait must go on asking; patience.h says how often.
+ * Waiting for MPI without MPI_Wait, which holds its core until the message is there. MPI moves data only
+ * while somebody asks, so the wait must go on asking; patience.h says how often.
  */
 #include "comm/mpi_internal.h"
 
@@ -27,10 +27,9 @@ enum muster_status comm_mpi_wait_over(const struct comm_mpi *m, int peer, const 
     char whom[32] = "another rank";
     if (peer >= 0)
         snprintf(whom, sizeof(whom), "rank %d", peer);
-    return muster_error_set(err, MUSTER_ERR_PEER,
-                            "%s #%lld on rank %d waited %lld ms for %s, which is gone or stands still",
-                            collective, (long long)m->base.sequence, m->base.rank,
-                            (long long)m->base.timeout_ms, whom);
+    return muster_error_set(
+        err, MUSTER_ERR_PEER, "%s #%lld on rank %d waited %lld ms for %s, which is gone or stands still",
+        collective, (long long)m->base.sequence, m->base.rank, (long long)m->base.timeout_ms, whom);
 }
 
 enum muster_status comm_mpi_wait(struct comm_mpi *m, MPI_Request *request, MPI_Status *received, int peer,

@@ -78,8 +78,9 @@ static enum muster_status local_prepare(struct setup *setup, struct comm *bootst
     setup->counts = alloc_zeroed(size, sizeof(*setup->counts));
     if (n) {
         n->base = *bootstrap;
+        n->base.local = NULL; /* device memory is not shared this way */
         n->base.ops = &comm_nccl_ops;
-        n->base.sequence = n->base.bytes_sent = 0;
+        n->base.sequence = n->base.bytes_sent = n->base.bytes_across = 0;
         n->bootstrap = bootstrap;
         n->options = *options;
         n->doing = "set-up";

@@ -295,7 +295,8 @@ enum muster_status comm_staged_create(struct comm *inner, const struct comm_devi
     s->base = *inner;
     s->base.ops = &staged_ops;
     s->base.any_thread = false; /* the device's copies belong to the thread that computes */
-    s->base.sequence = s->base.bytes_sent = 0;
+    s->base.local = NULL;       /* and device memory is not shared this way */
+    s->base.sequence = s->base.bytes_sent = s->base.bytes_across = 0;
     s->inner = inner;
     s->device = *device;
     s->block_bytes = block_bytes;

@@ -270,10 +270,20 @@ static enum muster_status trainer_finish(struct trainer *t, bool stopped, struct
     return MUSTER_OK;
 }
 
+/* What the job says about talking, before anything is set up for it. */
+static enum muster_status trainer_tune_comm(struct trainer *t, struct muster_error *err)
+{
+    const struct job *job = t->share.job;
+    comm_timeout_set(t->comm, job->comm.timeout_s * 1000);
+    return comm_mpi_hierarchy_set(t->comm, job->parallel.hierarchy == JOB_HIERARCHY_AUTO, err);
+}
+
 static enum muster_status trainer_stages(struct trainer *t, struct muster_error *err)
 {
     enum muster_status status =
         job_share_read(&t->share, t->comm, t->options->job_path, t->options->report, err);
+    if (!status)
+        status = trainer_tune_comm(t, err);
     if (!status)
         status = device_choose(t->share.job, t->comm, &t->device, err);
     if (!status)

@@ -34,6 +34,7 @@ enum job_scheduler {
 enum job_comm { JOB_COMM_AUTO = 0, JOB_COMM_MPI, JOB_COMM_NCCL };
 enum job_require { JOB_REQUIRE_ANY = 0, JOB_REQUIRE_IB };
 enum job_reduce { JOB_REDUCE_EXACT = 0, JOB_REDUCE_FAST };
+enum job_hierarchy { JOB_HIERARCHY_AUTO = 0, JOB_HIERARCHY_OFF };
 
 /** One file or glob of a data set; `weight` 0 means "by size". */
 struct job_source {
@@ -93,6 +94,7 @@ struct job {
         int64_t logical_workers; /* resolved: never 0 after job_load */
         enum job_reduce reduce;
         int64_t zero_stage; /* 0 … 3 */
+        enum job_hierarchy hierarchy;
         int64_t bucket_mb;
         bool overlap_comm;
         int64_t threads; /* per rank; 0 = cores / ranks on the host */

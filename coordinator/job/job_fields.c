@@ -29,6 +29,7 @@ static const char *const scheduler_names[] = {"constant", "linear", "cosine", "w
 static const char *const comm_names[] = {"auto", "mpi", "nccl", NULL};
 static const char *const require_names[] = {"any", "ib", NULL};
 static const char *const reduce_names[] = {"exact", "fast", NULL};
+static const char *const hierarchy_names[] = {"auto", "off", NULL};
 
 const struct job_section job_sections[] = {
     {"", NULL, "The run as a whole."},

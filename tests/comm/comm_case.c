@@ -142,6 +142,34 @@ void all_reduce_check(struct comm *c, uintptr_t device_bias)
     }
 }
 
+/* Longer than what a host's shared memory, a piece and a short message hold. */
+void long_sums_check(struct comm *c)
+{
+    struct muster_error err = {0};
+    int64_t count = 1100003, counts[COMM_CASE_RANKS_MAX], begin = 0;
+    float *data = alloc_zeroed((size_t)count, sizeof(float));
+    mpi_check(data != NULL);
+    for (int again = 0; again < 2; again++) {
+        for (int64_t i = 0; i < count; i++)
+            data[i] = (float)(i % 1000 + c->rank);
+        mpi_check_ok(comm_all_reduce_f32(c, data, count, &err), err);
+        for (int64_t i = 0; i < count; i++)
+            mpi_check(data[i] == (float)(i % 1000 * c->size + c->size * (c->size - 1) / 2));
+    }
+    for (int r = 0; r < c->size; r++)
+        counts[r] = (count / 3 + r) * (int64_t)sizeof(float) / (c->size + r) / 4 * 4;
+    for (int r = 0; r < c->rank; r++)
+        begin += counts[r] / 4;
+    for (int64_t i = 0; i < counts[c->rank] / 4; i++)
+        data[begin + i] = (float)(i + c->rank);
+    mpi_check_ok(comm_all_gather(c, data, counts, &err), err);
+    const float *at = data;
+    for (int r = 0; r < c->size; at += counts[r++] / 4)
+        for (int64_t i = 0; i < counts[r] / 4; i++)
+            mpi_check(at[i] == (float)(i + r));
+    alloc_free(data);
+}
+
 void collectives_check(struct comm *c, uintptr_t device_bias)
 {
     struct muster_error err = {0};

@@ -24,7 +24,9 @@ void all_gather_check(struct comm *c, uintptr_t device_bias);
 void exchange_check(struct comm *c, uintptr_t device_bias);
 void reduce_scatter_check(struct comm *c, uintptr_t device_bias);
 void all_reduce_check(struct comm *c, uintptr_t device_bias);
-/** Every one above. */
+/** Sums and an all-gather of megabytes; host memory only. */
+void long_sums_check(struct comm *c);
+/** Every one above but the long ones. */
 void collectives_check(struct comm *c, uintptr_t device_bias);
 
 #endif

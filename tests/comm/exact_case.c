@@ -134,7 +134,8 @@ void reduce_check(struct comm *c, const struct layout *layout, bool in_place, ui
                  err);
     mpi_check_ok(comm_end_before(c, NULL, &err), err);
     mpi_check(alloc_call_count() == calls);
-    mpi_check(c->bytes_sent - sent == node_count * (floats - owned) * (int64_t)sizeof(float));
+    if (!c->local || c->node_count == 1)
+        mpi_check(c->bytes_sent - sent == node_count * (floats - owned) * (int64_t)sizeof(float));
     for (int64_t i = 0; i < owned; i++) {
         float want = tree_value(0, layout->leaves, first + i);
         mpi_check(memcmp(&mine[i], &want, sizeof(want)) == 0);

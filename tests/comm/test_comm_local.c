@@ -91,9 +91,29 @@ START_TEST(hosts_are_numbered_in_the_order_of_their_first_ranks)
     static const int want[][3] = {{0, 0, 2}, {1, 0, 3}, {0, 1, 2}, {1, 1, 3}, {2, 0, 1}, {1, 2, 3}};
     for (int r = 0; r < 6; r++) {
         struct comm c = {.rank = r, .size = 6};
-        mpi_launch_nodes(&c, node_first);
+        int node_of[6];
+        mpi_launch_nodes(&c, node_first, node_of);
+        ck_assert_mem_eq(node_of, ((int[]){0, 1, 0, 1, 2, 1}), sizeof(node_of));
         ck_assert_int_eq(c.node_count, 3);
         ck_assert(c.node == want[r][0] && c.local_rank == want[r][1] && c.local_size == want[r][2]);
+    }
+}
+END_TEST
+
+START_TEST(hosts_can_be_pretended_and_a_wrong_list_is_refused)
+{
+    static const char *const wrong[] = {"", "0", "0,1,x,1", "0,1,2,1,", "0,1,2", "0,-1,2,1", "0,1,2,1,5"};
+    int node_first[4] = {0, 0, 0, 0};
+    struct muster_error err = {0};
+    environment = (const char *const[]){"OTHER", "1", NULL};
+    ck_assert_int_eq(mpi_launch_pretend(lookup, 4, node_first, &err), MUSTER_OK);
+    ck_assert_mem_eq(node_first, ((int[]){0, 0, 0, 0}), sizeof(node_first));
+    environment = (const char *const[]){"MUSTER_PRETEND_HOSTS", "7,2,7,0", NULL};
+    ck_assert_int_eq(mpi_launch_pretend(lookup, 4, node_first, &err), MUSTER_OK);
+    ck_assert_mem_eq(node_first, ((int[]){0, 1, 0, 3}), sizeof(node_first));
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        environment = (const char *const[]){"MUSTER_PRETEND_HOSTS", wrong[i], NULL};
+        ck_assert_int_eq(mpi_launch_pretend(lookup, 4, node_first, &err), MUSTER_ERR_BAD_INPUT);
     }
 }
 END_TEST
@@ -131,6 +151,7 @@ int main(void)
     tcase_add_loop_test(tc, the_way_mpi_talks_is_told_as_far_as_it_is_known, 0,
                         (int)(sizeof(transports) / sizeof(transports[0])));
     tcase_add_test(tc, hosts_are_numbered_in_the_order_of_their_first_ranks);
+    tcase_add_test(tc, hosts_can_be_pretended_and_a_wrong_list_is_refused);
     suite_add_tcase(suite, tc);
     SRunner *sr = srunner_create(suite);
     srunner_set_fork_status(sr, CK_NOFORK);

@@ -85,10 +85,12 @@ START_TEST(two_threads_use_two_duplicates_at_once)
     struct trio t = trio_open();
     pthread_t thread;
     mpi_check(pthread_create(&thread, NULL, exchanges_run, t.first) == 0);
-    for (int64_t round = 0; round < ROUNDS; round++)
+    for (int64_t round = 0; round < ROUNDS; round++) {
         gather_round(t.second, round);
+        exchange_round(t.second, ROUNDS + round); /* other words than the thread's: they must not meet */
+    }
     mpi_check(pthread_join(thread, NULL) == 0);
-    mpi_check(t.first->sequence == ROUNDS && t.second->sequence == 3 * ROUNDS && t.world->sequence == 0);
+    mpi_check(t.first->sequence == ROUNDS && t.second->sequence == 4 * ROUNDS && t.world->sequence == 0);
     mpi_check(t.first->bytes_sent == ROUNDS * 8 * (t.world->size - 1));
     trio_close(&t);
 }
