@@ -328,12 +328,20 @@ void executor_destroy(struct executor *x)
     alloc_free(x);
 }
 
+static void executor_tell(const struct executor *x, const struct executor_step *step, int i)
+{
+    if (step->gradients && (i == 0 || i == x->graph->forward_count))
+        rank_progress_enter(step->progress, i == 0 ? RANK_PHASE_FORWARD : RANK_PHASE_BACKWARD);
+    rank_progress_operation(step->progress, x->graph->ops[i].block);
+}
+
 static enum muster_status executor_walk(struct executor *x, const struct executor_step *step,
                                         struct muster_error *err)
 {
     int end = step->gradients ? x->graph->op_count : x->graph->forward_count;
     for (int i = 0; i < end; i++) {
         const struct graph_op *op = &x->graph->ops[i];
+        executor_tell(x, step, i);
         if (i == 0 || i == x->graph->forward_count)
             fault_point(i == 0 ? "forward" : "backward");
         enum muster_status status = step->before ? step->before(step->before_context, i, err) : MUSTER_OK;

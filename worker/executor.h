@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "kernels/kernels.h"
 #include "model/graph.h"
+#include "worker/rank_progress.h"
 
 struct executor;
 
@@ -32,6 +33,7 @@ struct executor_step {
     /* called before each operation, for who brings weights and takes gradients away; or NULL */
     enum muster_status (*before)(void *context, int op, struct muster_error *err);
     void *before_context;
+    struct rank_progress *progress; /* told of every operation; or NULL */
 };
 
 /** Takes graph and kernels by reference. */

@@ -26,7 +26,7 @@ static int worker_usage(FILE *out, int code)
           "One rank of a training run. Usually started by `muster run`.\n"
           "example: mpirun -n 2 muster-worker configs/quickstart.yaml\n"
           "exit codes: 0 done, 1 failed, 2 bad input, 75 stopped with a checkpoint (the same command "
-          "continues)\n",
+          "continues), 76 ended because another rank is lost\n",
           out);
     return code;
 }
@@ -91,6 +91,12 @@ static bool worker_error_is_shared(enum muster_status status)
            status == MUSTER_ERR_BAD_INPUT;
 }
 
+/* From the watchdog's thread: whatever the others are stuck in must not matter. */
+static void worker_end(int exit_code)
+{
+    _exit(exit_code);
+}
+
 static int worker_train(struct trainer_options *options)
 {
     struct muster_error err = {0};
@@ -98,6 +104,9 @@ static int worker_train(struct trainer_options *options)
     struct text report;
     text_init(&report);
     bool finished = false;
+    struct watchdog *watchdog = NULL;
+    options->end = worker_end;
+    options->watchdog = &watchdog;
     options->report = &report;
     options->finished = &finished;
     enum muster_status status = comm_mpi_create(&comm, &err);
@@ -127,11 +136,14 @@ static int worker_train(struct trainer_options *options)
     }
     text_release(&report);
     if (!shared) {
+        watchdog_failed(watchdog, err.text);
         fflush(NULL);
         comm_abort(comm, code);
     }
+    watchdog_comms_set(watchdog, NULL, NULL);
     fault_point("finalize");
     comm_destroy(comm);
+    watchdog_destroy(watchdog);
     return code;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * What the ranks exchange once a step is a block of doubles each: flags, then loss and hits of every logical
- * worker, then the sum of squares of every owned chunk. Everybody adds them in the same order: losses in tree
- * order, chunks by index.
+ * What the ranks exchange once a step is a block of doubles each: flags, computing time, then loss and hits
+ * of every logical worker, then the sum of squares of every owned chunk. Everybody adds them in the same
+ * order: losses in tree order, chunks by index.
  */
 #include "worker/train_step.h"
 
@@ -24,12 +24,16 @@ struct train_step {
     double *squares; /* of the owned chunks, likewise */
     int64_t squares_bytes;
     double *exchange;                 /* all ranks' blocks */
+    double *rank_seconds;             /* [ranks] of computing a slot */
     int64_t *block_bytes;             /* [ranks] */
     int64_t *block_first;             /* [ranks] index of a rank's block in exchange */
     double *leaf_loss, *leaf_correct; /* [logical_workers] */
     double *chunk_squares;            /* [chunk_count] */
     bool last_slot;                   /* of a leaf: its gradient is complete after this micro-step */
 };
+
+/* Doubles of a block before what its logical workers and chunks have. */
+enum { STEP_HEAD = 2 };
 
 static int train_step_leaves(const struct plan *plan, int rank)
 {
@@ -46,7 +50,7 @@ static void train_step_cut_blocks(struct train_step *step, const struct plan *pl
 {
     int64_t first = 0;
     for (int rank = 0; rank < plan->ranks; rank++) {
-        int64_t count = 1 + 2 * train_step_leaves(plan, rank) + train_step_owned_chunks(plan, rank);
+        int64_t count = STEP_HEAD + 2 * train_step_leaves(plan, rank) + train_step_owned_chunks(plan, rank);
         step->block_first[rank] = first;
         step->block_bytes[rank] = count * (int64_t)sizeof(double);
         first += count;
@@ -58,15 +62,16 @@ static enum muster_status train_step_allocate(struct train_step *step, struct mu
     struct rank_state *state = step->parts.state;
     const struct plan *plan = state->plan;
     size_t ranks = (size_t)plan->ranks, leaves = (size_t)plan->logical_workers;
-    int64_t total = plan->ranks + 2 * plan->logical_workers + plan->chunk_count;
+    int64_t total = STEP_HEAD * plan->ranks + 2 * plan->logical_workers + plan->chunk_count;
     step->exchange = alloc_zeroed((size_t)total, sizeof *step->exchange);
+    step->rank_seconds = alloc_zeroed(ranks, sizeof *step->rank_seconds);
     step->block_bytes = alloc_zeroed(ranks, sizeof *step->block_bytes);
     step->block_first = alloc_zeroed(ranks, sizeof *step->block_first);
     step->leaf_loss = alloc_zeroed(leaves, sizeof *step->leaf_loss);
     step->leaf_correct = alloc_zeroed(leaves, sizeof *step->leaf_correct);
     step->chunk_squares = alloc_zeroed((size_t)plan->chunk_count, sizeof *step->chunk_squares);
-    if (!step->exchange || !step->block_bytes || !step->block_first || !step->leaf_loss ||
-        !step->leaf_correct || !step->chunk_squares)
+    if (!step->exchange || !step->rank_seconds || !step->block_bytes || !step->block_first ||
+        !step->leaf_loss || !step->leaf_correct || !step->chunk_squares)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the training step");
     int slots = train_step_leaves(plan, state->rank) * plan->slots_per_worker;
     step->results_bytes = slots * train_step_result_floats(plan) * (int64_t)sizeof(float);
@@ -106,12 +111,18 @@ void train_step_destroy(struct train_step *step)
     kernels_memory_free_host(step->parts.state->kernels, step->results, step->results_bytes);
     kernels_memory_free_host(step->parts.state->kernels, step->squares, step->squares_bytes);
     alloc_free(step->exchange);
+    alloc_free(step->rank_seconds);
     alloc_free(step->block_bytes);
     alloc_free(step->block_first);
     alloc_free(step->leaf_loss);
     alloc_free(step->leaf_correct);
     alloc_free(step->chunk_squares);
     alloc_free(step);
+}
+
+const double *train_step_rank_seconds(const struct train_step *step)
+{
+    return step->rank_seconds;
 }
 
 enum muster_status train_step_feed(struct rank_state *state, const struct loader_batch *batch,
@@ -183,14 +194,17 @@ static enum muster_status train_step_leaf(struct train_step *step, struct loader
     const struct plan *plan = state->plan;
     struct executor_step micro = {.seed = (uint64_t)state->job->seed,
                                   .step = number,
+                                  .progress = step->parts.progress,
                                   .gradient_scale =
                                       (float)(step->parts.scaler->scale / (double)plan->step_tokens),
                                   .before_context = step};
     bool wanted = reducer_wants_operations(step->parts.reducer, leaf);
+    injection_delay(step->parts.injection, number);
     enum muster_status status = reducer_leaf_begin(step->parts.reducer, leaf, &micro, err);
     for (int i = 0; i < plan->slots_per_worker && !status; i++) {
         float *results = step->results + (leaf * plan->slots_per_worker + i) * train_step_result_floats(plan);
         struct loader_batch batch;
+        rank_progress_enter(step->parts.progress, RANK_PHASE_DATA);
         status = loader_next(loader, &batch, err);
         if (!status)
             status = train_step_feed(state, &batch, err);
@@ -248,26 +262,29 @@ static enum muster_status train_step_reduce(struct train_step *step, struct must
     return status ? status : kernels_synchronise(step->parts.state->kernels, err);
 }
 
-/* This rank's doubles: flags, losses and hits of its logical workers (slots in order), squares of its chunks.
+/* This rank's doubles: flags, seconds of computing a slot, losses and hits of its logical workers (slots in
+ * order), squares of its chunks.
  */
-static void train_step_pack(struct train_step *step, uint64_t flags)
+static void train_step_pack(struct train_step *step, uint64_t flags, double compute_s)
 {
     const struct plan *plan = step->parts.state->plan;
     int rank = step->parts.state->rank, leaves = train_step_leaves(plan, rank);
     double *block = step->exchange + step->block_first[rank];
     const float *results = step->results;
     block[0] = (double)flags;
+    block[1] = compute_s / (leaves * plan->slots_per_worker);
+    block += STEP_HEAD;
     for (int leaf = 0; leaf < leaves; leaf++) {
-        block[1 + leaf] = block[1 + leaves + leaf] = 0.0;
+        block[leaf] = block[leaves + leaf] = 0.0;
         for (int i = 0; i < plan->slots_per_worker; i++) {
             double loss, correct;
             train_step_sum(plan, results, &loss, &correct);
-            block[1 + leaf] += loss;
-            block[1 + leaves + leaf] += correct;
+            block[leaf] += loss;
+            block[leaves + leaf] += correct;
             results += train_step_result_floats(plan);
         }
     }
-    memcpy(block + 1 + 2 * leaves, step->squares, (size_t)step->squares_bytes);
+    memcpy(block + 2 * leaves, step->squares, (size_t)step->squares_bytes);
 }
 
 /* Puts what the ranks sent where it belongs: leaves by index, chunks by index. */
@@ -279,10 +296,11 @@ static void train_step_unpack(struct train_step *step, uint64_t *flags)
         const double *block = step->exchange + step->block_first[rank];
         int leaves = train_step_leaves(plan, rank);
         *flags |= (uint64_t)block[0];
-        memcpy(step->leaf_loss + plan->block_begin[rank], block + 1, (size_t)leaves * sizeof *block);
-        memcpy(step->leaf_correct + plan->block_begin[rank], block + 1 + leaves,
-               (size_t)leaves * sizeof *block);
-        const double *squares = block + 1 + 2 * leaves;
+        step->rank_seconds[rank] = block[1];
+        block += STEP_HEAD;
+        memcpy(step->leaf_loss + plan->block_begin[rank], block, (size_t)leaves * sizeof *block);
+        memcpy(step->leaf_correct + plan->block_begin[rank], block + leaves, (size_t)leaves * sizeof *block);
+        const double *squares = block + 2 * leaves;
         for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
             struct plan_range owned = plan_owned_range(plan, bucket, rank);
             for (int64_t at = owned.begin; at < owned.end; at += plan->chunk_elements)
@@ -352,6 +370,7 @@ enum muster_status train_step_run(struct train_step *step, struct loader *loader
 {
     struct rank_state *state = step->parts.state;
     int leaves = train_step_leaves(state->plan, state->rank);
+    rank_progress_step(step->parts.progress, number + 1);
     double started = clock_seconds();
     *result = (struct train_step_result){.lr = schedule_lr(state->job, number),
                                          .loss_scale = step->parts.scaler->scale};
@@ -359,15 +378,17 @@ enum muster_status train_step_run(struct train_step *step, struct loader *loader
     for (int leaf = 0; leaf < leaves && !status; leaf++)
         status = train_step_leaf(step, loader, number, leaf, err);
     double computed = clock_seconds();
+    rank_progress_enter(step->parts.progress, RANK_PHASE_REDUCE);
     if (!status)
         status = train_step_reduce(step, err);
     if (status)
         return status;
-    train_step_pack(step, flags);
+    train_step_pack(step, flags, computed - started);
     status = train_step_agree(step, result, err);
     double reduced = clock_seconds();
     if (!status)
         status = train_step_judge(step, number, result, err);
+    rank_progress_enter(step->parts.progress, RANK_PHASE_UPDATE);
     if (!status && !result->skipped)
         status = train_step_update(step, number, result, err);
     result->compute_s = computed - started;

@@ -8,6 +8,7 @@
 #define MUSTER_WORKER_TRAIN_STEP_H
 
 #include "worker/data/loader.h"
+#include "worker/injection.h"
 #include "worker/loss_scaler.h"
 #include "worker/optimizer.h"
 #include "worker/reducer.h"
@@ -36,6 +37,8 @@ struct train_step_parts {
     struct reducer *reducer;
     struct optimizer *optimizer;
     struct loss_scaler *scaler;
+    struct injection *injection;    /* what a test makes go wrong; or NULL */
+    struct rank_progress *progress; /* told of every phase; or NULL */
 };
 
 enum muster_status train_step_create(const struct train_step_parts *parts, struct train_step **out,
@@ -51,6 +54,10 @@ void train_step_destroy(struct train_step *step);
  */
 enum muster_status train_step_run(struct train_step *step, struct loader *loader, int64_t number,
                                   uint64_t flags, struct train_step_result *result, struct muster_error *err);
+
+/** [ranks] Seconds that each rank computed for a slot in the last step: forward, backward and waiting for
+ * data. With a back end that runs asynchronously it is the time to hand the work over. */
+const double *train_step_rank_seconds(const struct train_step *step);
 
 /** Copies a micro-batch to the back end's input tensors (also used by evaluation). */
 enum muster_status train_step_feed(struct rank_state *state, const struct loader_batch *batch,

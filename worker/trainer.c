@@ -17,6 +17,7 @@
 #include "worker/job_share.h"
 #include "worker/param_windows.h"
 #include "worker/run_folder.h"
+#include "worker/run_guard.h"
 #include "worker/telemetry.h"
 #include "worker/time_limit.h"
 #include "worker/train_step.h"
@@ -41,9 +42,33 @@ struct trainer {
     struct evaluator *evaluator;
     struct telemetry telemetry;
     struct time_limit limit;
+    struct run_guard guard;
+    struct watchdog *watchdog; /* NULL where the job has none; belongs to main */
     int64_t steps_done, saved_step;
     struct hash128 state_hash;
 };
+
+/* Who watches is worth less than the run: where the ranks cannot reach each other, they train unwatched. */
+static enum muster_status trainer_watch(struct trainer *t, struct muster_error *err)
+{
+    const struct job *job = t->share.job;
+    struct watchdog_options options = {
+        .comm = t->comm,
+        .gpu = t->device.plugin ? t->device.index : -1,
+        .timeout_s = (double)job->fault.timeout_s,
+        .output_dir = job->output_dir,
+        .end = t->options->end,
+    };
+    if (!job->fault.watchdog)
+        return MUSTER_OK;
+    enum muster_status status = watchdog_create(&options, &t->watchdog, err);
+    *t->options->watchdog = t->watchdog;
+    if (status == MUSTER_ERR_PEER || status == MUSTER_ERR_IO || status == MUSTER_ERR_UNSUPPORTED) {
+        log_warn("training goes on without a watchdog: %s", err->text);
+        status = MUSTER_OK;
+    }
+    return status;
+}
 
 static enum muster_status trainer_open_data(struct trainer *t, struct muster_error *err)
 {
@@ -91,6 +116,8 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
     if (!status)
         status = device_comm_create(&t->device, job, t->comm, t->state->kernels, &t->device_comm, err);
     if (!status)
+        watchdog_comms_set(t->watchdog, t->comm, t->device_comm);
+    if (!status)
         status = comm_queue_create(trainer_data_comm(t), t->state->kernels, job->parallel.overlap_comm,
                                    &t->queue, err);
     if (!status)
@@ -99,6 +126,8 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
         status = param_windows_create(t->state, trainer_data_comm(t), t->queue, &t->windows, err);
     if (!status)
         status = optimizer_create(t->state, &t->optimizer, err);
+    if (!status)
+        status = run_guard_init(&t->guard, job, t->comm, watchdog_roster(t->watchdog), err);
     loss_scaler_init(&t->scaler, job);
     struct train_step_parts parts = {
         .state = t->state,
@@ -107,6 +136,8 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
         .reducer = t->reducer,
         .optimizer = t->optimizer,
         .scaler = &t->scaler,
+        .injection = &t->guard.injection,
+        .progress = watchdog_progress(t->watchdog),
     };
     if (!status)
         status = train_step_create(&parts, &t->step, err);
@@ -147,7 +178,11 @@ static enum muster_status trainer_save(struct trainer *t, struct muster_error *e
     double started = clock_seconds();
     fault_point("save");
     struct text yaml;
+    enum muster_status fenced = run_guard_fence(&t->guard, t->steps_done - 1, err);
+    if (fenced == MUSTER_ERR_FENCED)
+        return fenced;
     text_init(&yaml);
+    rank_progress_enter(watchdog_progress(t->watchdog), RANK_PHASE_CHECKPOINT);
     enum muster_status status = job_write_yaml(job, &yaml, err);
     if (!status)
         status = rank_state_pull(t->state, err);
@@ -178,6 +213,7 @@ static enum muster_status trainer_save(struct trainer *t, struct muster_error *e
 static enum muster_status trainer_evaluate(struct trainer *t, struct muster_error *err)
 {
     double loss, accuracy;
+    rank_progress_enter(watchdog_progress(t->watchdog), RANK_PHASE_EVALUATION);
     fault_point("evaluation");
     enum muster_status status = evaluator_run(t->evaluator, &loss, &accuracy, err);
     if (!status)
@@ -213,8 +249,11 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
         telemetry_step(&t->telemetry, t->steps_done, &result, clock_seconds() - started);
         if (result.flags & TRAIN_FLAG_TIME)
             telemetry_say(&t->telemetry, "the time limit is near: saving and stopping");
+        rank_progress_measure(watchdog_progress(t->watchdog), clock_seconds() - started);
+        status = run_guard_step(&t->guard, t->steps_done - 1, train_step_rank_seconds(t->step),
+                                clock_seconds(), &t->telemetry, err);
         bool last = t->steps_done == job->train.max_steps;
-        if (t->evaluator && !*stopped && (last || trainer_due(job->eval.interval, t->steps_done)))
+        if (!status && t->evaluator && !*stopped && (last || trainer_due(job->eval.interval, t->steps_done)))
             status = trainer_evaluate(t, err);
         if (!status && (last || *stopped || trainer_due(job->checkpoint.save_interval, t->steps_done)))
             status = trainer_save(t, err);
@@ -248,6 +287,7 @@ static void trainer_introduce(struct trainer *t)
 
 static enum muster_status trainer_finish(struct trainer *t, bool stopped, struct muster_error *err)
 {
+    rank_progress_enter(watchdog_progress(t->watchdog), RANK_PHASE_SHUTDOWN);
     fault_point("shutdown");
     enum muster_status status = rank_state_pull(t->state, err);
     if (!status)
@@ -291,6 +331,8 @@ static enum muster_status trainer_stages(struct trainer *t, struct muster_error 
     if (!status)
         status = run_folder_open(&t->folder, t->comm, t->share.job, err);
     if (!status)
+        status = trainer_watch(t, err);
+    if (!status)
         status = trainer_build(t, err);
     if (!status)
         status = trainer_resume(t, err);
@@ -318,6 +360,7 @@ enum muster_status trainer_run(struct comm *comm, const struct trainer_options *
 {
     struct trainer t = {.comm = comm, .options = options};
     enum muster_status status = trainer_stages(&t, err);
+    watchdog_comms_set(t.watchdog, t.comm, NULL);
     telemetry_close(&t.telemetry);
     evaluator_destroy(t.evaluator);
     loader_destroy(t.loader);
@@ -325,6 +368,7 @@ enum muster_status trainer_run(struct comm *comm, const struct trainer_options *
     dataset_close(t.train);
     dataset_close(t.val);
     train_step_destroy(t.step);
+    run_guard_release(&t.guard);
     optimizer_destroy(t.optimizer);
     reducer_destroy(t.reducer);
     param_windows_destroy(t.windows);

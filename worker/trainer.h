@@ -12,16 +12,20 @@
 #include "base/text.h"
 #include "comm/comm.h"
 #include "worker/stop_signal.h"
+#include "worker/watchdog.h"
 
 struct trainer_options {
     const char *job_path;
     const char *resume;          /* overrides checkpoint.resume; NULL = as the job says */
     const char *instruction_set; /* of the CPU back end; NULL = the best */
     bool live;
-    struct stop_signal *stop; /* asked once a step: save at its end and leave */
-    double launched_s;        /* clock_seconds() at process start */
-    struct text *report;      /* receives what is wrong with the job, line by line (rank 0) */
-    bool *finished;           /* set when all ranks got through: they return the same status then */
+    struct stop_signal *stop;   /* asked once a step: save at its end and leave */
+    double launched_s;          /* clock_seconds() at process start */
+    struct text *report;        /* receives what is wrong with the job, line by line (rank 0) */
+    void (*end)(int exit_code); /* ends the process at once, from any thread: another rank is lost */
+    struct watchdog **watchdog; /* receives the rank's watchdog, to be destroyed after MPI has ended; NULL
+                                   where the job has none */
+    bool *finished;             /* set when all ranks got through: they return the same status then */
 };
 
 /**

@@ -122,6 +122,10 @@ struct job {
         double restart_backoff_s, host_retry_s;
         int64_t host_failures_max;
     } supervisor;
+    struct {
+        bool watchdog;
+        int64_t timeout_s; /* 0 = the watchdog's own */
+    } fault;
 };
 
 /** What was wrong with a job: one line each, "file:line:col: key: message", sorted by line. */

@@ -44,6 +44,7 @@ const struct job_section job_sections[] = {
     {"eval", NULL, "Loss on data that is not trained on."},
     {"logging", NULL, "What is written while training."},
     {"supervisor", NULL, "What `muster run` does when ranks die."},
+    {"fault", NULL, "What happens when something goes wrong."},
 };
 const int job_section_count = sizeof job_sections / sizeof job_sections[0];
 
@@ -65,6 +66,8 @@ const struct job_field job_fields[] = {
 #include "coordinator/job/job_fields_run.def"
 
 #include "coordinator/job/job_fields_supervisor.def"
+
+#include "coordinator/job/job_fields_fault.def"
 };
 const int job_field_count = sizeof job_fields / sizeof job_fields[0];
 

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# One rank of three pauses in every logical worker. It is named with its host, once, and nothing else changes: the result
+# is that of a rank alone.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+write_job slow train.max_steps=150 checkpoint.save_interval=0 logging.interval=50
+train 1 slow
+expected=$hash
+export MUSTER_INJECT=slow@5:1
+train 3 slow
+must_equal "state hash" "$expected" "$hash"
+must_say 'WARNING: rank 1 \([^)]+\) is slow'
+events=$folder/slow.run/events.jsonl
+must_equal "events about rank 1" 1 "$(grep -c '"kind": "straggler", "rank": 1, "host": "[^"]' "$events")"
+cat "$events"

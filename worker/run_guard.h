@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What a rank asks itself after every step besides training: is a rank slow, has another launch taken over.
+ * The answers go to the event log and, from rank 0, to the person.
+ */
+#ifndef MUSTER_WORKER_RUN_GUARD_H
+#define MUSTER_WORKER_RUN_GUARD_H
+
+#include "worker/injection.h"
+#include "worker/roster.h"
+#include "worker/straggler.h"
+#include "worker/telemetry.h"
+
+struct run_guard {
+    const struct job *job;
+    const struct roster *roster; /* NULL: hosts are not known */
+    int rank;
+    int64_t epoch;
+    double asked_s; /* when the epoch was last asked for */
+    struct straggler straggler;
+    struct injection injection;
+};
+
+enum muster_status run_guard_init(struct run_guard *guard, const struct job *job, const struct comm *comm,
+                                  const struct roster *roster, struct muster_error *err);
+void run_guard_release(struct run_guard *guard);
+
+/**
+ * After step `number` (0 for the first).
+ * \param seconds  train_step_rank_seconds
+ * \return FENCED, on this rank alone, when a newer launch of the run exists (asked every few seconds)
+ */
+enum muster_status run_guard_step(struct run_guard *guard, int64_t number, const double *seconds,
+                                  double now_s, struct telemetry *telemetry, struct muster_error *err);
+
+/** Asks for the epoch now. The event is written. */
+enum muster_status run_guard_fence(struct run_guard *guard, int64_t number, struct muster_error *err);
+
+#endif
