@@ -14,7 +14,7 @@ struct optimizer_segment {
 };
 
 struct optimizer {
-    const struct rank_state *state;
+    struct rank_state *state;
     struct optimizer_segment *segments;
     int *first; /* [bucket_count + 1] segments of each bucket */
 };
@@ -38,7 +38,7 @@ static int optimizer_cut(const struct graph *graph, const struct ckpt_piece *pie
     return count;
 }
 
-enum muster_status optimizer_create(const struct rank_state *state, struct optimizer **out,
+enum muster_status optimizer_create(struct rank_state *state, struct optimizer **out,
                                     struct muster_error *err)
 {
     *out = NULL;
@@ -85,7 +85,7 @@ static struct optimizer_target optimizer_target(const struct rank_state *state, 
                                                 const float *gradient)
 {
     const struct ckpt_piece *piece = &state->held[bucket];
-    bool rounded = state->plan->graph->compute_dtype != DTYPE_F32;
+    bool rounded = state->plan->graph->compute_dtype != DTYPE_F32 && !state->plan->offload;
     return (struct optimizer_target){
         .param = piece->data[0] + segment->begin,
         .first = piece->data[1] + segment->begin,
@@ -118,7 +118,7 @@ static enum muster_status optimizer_adamw(const struct optimizer *optimizer,
         .bias_correction1 = (float)(1.0 - pow(job->optimizer.beta1, (double)(step + 1))),
         .bias_correction2 = (float)(1.0 - pow(job->optimizer.beta2, (double)(step + 1))),
     };
-    return kernels_adamw(optimizer->state->kernels, &args, err);
+    return kernels_adamw(optimizer->state->update_kernels, &args, err);
 }
 
 static enum muster_status optimizer_sgd(const struct optimizer *optimizer,
@@ -140,12 +140,12 @@ static enum muster_status optimizer_sgd(const struct optimizer *optimizer,
         .weight_decay = segment->decay ? (float)job->optimizer.weight_decay : 0.0f,
         .nesterov = job->optimizer.nesterov,
     };
-    return kernels_sgd(optimizer->state->kernels, &args, err);
+    return kernels_sgd(optimizer->state->update_kernels, &args, err);
 }
 
-enum muster_status optimizer_update_bucket(struct optimizer *optimizer, int bucket, const float *gradient,
-                                           int64_t step, double lr, float grad_scale,
-                                           struct muster_error *err)
+static enum muster_status optimizer_update_segments(struct optimizer *optimizer, int bucket,
+                                                    const float *gradient, int64_t step, double lr,
+                                                    float grad_scale, struct muster_error *err)
 {
     bool adam = optimizer->state->job->optimizer.type == JOB_OPTIMIZER_ADAMW;
     for (int i = optimizer->first[bucket]; i < optimizer->first[bucket + 1]; i++) {
@@ -158,4 +158,20 @@ enum muster_status optimizer_update_bucket(struct optimizer *optimizer, int buck
             return status;
     }
     return MUSTER_OK;
+}
+
+enum muster_status optimizer_update_bucket(struct optimizer *optimizer, int bucket, const float *gradient,
+                                           int64_t step, double lr, float grad_scale,
+                                           struct muster_error *err)
+{
+    struct rank_state *state = optimizer->state;
+    int64_t count = state->held[bucket].end - state->held[bucket].begin;
+    if (!state->plan->offload)
+        return optimizer_update_segments(optimizer, bucket, gradient, step, lr, grad_scale, err);
+    enum muster_status status =
+        kernels_copy_to_host(state->kernels, state->host_gradient, gradient, count * 4, err);
+    if (!status)
+        status =
+            optimizer_update_segments(optimizer, bucket, state->host_gradient, step, lr, grad_scale, err);
+    return status ? status : rank_state_store_params(state, bucket, err);
 }

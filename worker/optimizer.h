@@ -2,7 +2,8 @@
  *
  * Updates the ranges a rank holds. Weight decay differs from parameter to parameter, so the held ranges are
  * cut once into segments of one parameter each; an element's update depends on nothing but its own history,
- * so the cuts cannot change a bit.
+ * so the cuts cannot change a bit. With offload the gradient is copied to the host, updated there and the
+ * rounded weights are copied back, one bucket after the other.
  */
 #ifndef MUSTER_WORKER_OPTIMIZER_H
 #define MUSTER_WORKER_OPTIMIZER_H
@@ -11,7 +12,7 @@
 
 struct optimizer;
 
-enum muster_status optimizer_create(const struct rank_state *state, struct optimizer **out,
+enum muster_status optimizer_create(struct rank_state *state, struct optimizer **out,
                                     struct muster_error *err);
 /** Takes NULL. */
 void optimizer_destroy(struct optimizer *optimizer);

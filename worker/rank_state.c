@@ -21,7 +21,7 @@ static void *rank_state_region(const struct rank_state *state, enum plan_region 
 
 static bool rank_state_has_master(const struct rank_state *state)
 {
-    return state->plan->graph->compute_dtype != DTYPE_F32;
+    return state->plan->graph->compute_dtype != DTYPE_F32 || state->plan->offload;
 }
 
 void *rank_state_param(const struct rank_state *state, int bucket, int64_t element)
@@ -35,9 +35,11 @@ void *rank_state_param(const struct rank_state *state, int bucket, int64_t eleme
 static void rank_state_cut_pieces(struct rank_state *state)
 {
     const struct plan *plan = state->plan;
-    float *master = rank_state_region(state, PLAN_REGION_MASTER);
-    float *first = rank_state_region(state, PLAN_REGION_STATE_FIRST);
-    float *second = rank_state_region(state, PLAN_REGION_STATE_SECOND);
+    int64_t held_count = plan_held_count(plan, state->rank);
+    float *offloaded = plan->offload ? (float *)state->host_block : NULL;
+    float *master = offloaded ? offloaded : rank_state_region(state, PLAN_REGION_MASTER);
+    float *first = offloaded ? offloaded + held_count : rank_state_region(state, PLAN_REGION_STATE_FIRST);
+    float *second = offloaded ? first + held_count : rank_state_region(state, PLAN_REGION_STATE_SECOND);
     int64_t held_at = 0, owned_at = 0;
     for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
         struct plan_range held = plan_held_range(plan, bucket, state->rank);
@@ -49,7 +51,7 @@ static void rank_state_cut_pieces(struct rank_state *state)
         piece->data[0] =
             rank_state_has_master(state) ? master + held_at : rank_state_param(state, bucket, held.begin);
         piece->data[1] = first + held_at;
-        piece->data[2] = second ? second + held_at : NULL;
+        piece->data[2] = plan->state_count > 1 ? second + held_at : NULL;
         state->pieces[bucket] = (struct ckpt_piece){.begin = owned.begin, .end = owned.end};
         for (int kind = 0; kind <= plan->state_count; kind++)
             state->pieces[bucket].data[kind] = piece->data[kind] + (owned.begin - held.begin);
@@ -58,15 +60,12 @@ static void rank_state_cut_pieces(struct rank_state *state)
     }
 }
 
-/* The copy in host memory: kind by kind, pieces in order. */
-static enum muster_status rank_state_cut_host(struct rank_state *state, struct muster_error *err)
+/* Host memory that a GPU reaches: the offloaded state, or a copy of the owned ranges for checkpoints. */
+static enum muster_status rank_state_allocate_host(struct rank_state *state, struct muster_error *err)
 {
-    const struct plan *plan = state->plan;
-    if (state->memory.host_bytes == 0) {
-        state->host_pieces = state->pieces;
-        return MUSTER_OK;
-    }
     void *block = NULL;
+    if (state->memory.host_bytes == 0)
+        return MUSTER_OK;
     enum muster_status status =
         kernels_memory_allocate_host(state->kernels, state->memory.host_bytes, &block, err);
     if (status)
@@ -74,10 +73,42 @@ static enum muster_status rank_state_cut_host(struct rank_state *state, struct m
     state->host_block = block;
     memset(block, 0,
            (size_t)state->memory.host_bytes); /* parameters that begin at zero, and what pads them */
+    return MUSTER_OK;
+}
+
+/* The offloaded state is followed by what is on its way to or from the update. */
+static enum muster_status rank_state_start_update(struct rank_state *state, const char *instruction_set,
+                                                  struct muster_error *err)
+{
+    const struct plan *plan = state->plan;
+    state->update_kernels = state->kernels;
+    if (!plan->offload)
+        return MUSTER_OK;
+    int64_t largest = 0;
+    for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
+        const struct ckpt_piece *piece = &state->held[bucket];
+        largest = piece->end - piece->begin > largest ? piece->end - piece->begin : largest;
+    }
+    state->host_gradient =
+        (float *)state->host_block + (1 + plan->state_count) * plan_held_count(plan, state->rank);
+    if (plan->graph->compute_dtype != DTYPE_F32)
+        state->host_rounded = (uint16_t *)(state->host_gradient + largest);
+    state->update_kernels = NULL;
+    return kernels_cpu_create(plan->threads, instruction_set, NULL, 0, &state->update_kernels, err);
+}
+
+/* The copy in host memory: kind by kind, pieces in order. */
+static enum muster_status rank_state_cut_host(struct rank_state *state, struct muster_error *err)
+{
+    const struct plan *plan = state->plan;
+    if (state->memory.host_bytes == 0 || plan->offload) {
+        state->host_pieces = state->pieces;
+        return MUSTER_OK;
+    }
     state->host_pieces = alloc_zeroed((size_t)plan->bucket_count, sizeof *state->host_pieces);
     if (!state->host_pieces)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the rank's state");
-    float *at = block;
+    float *at = (float *)state->host_block;
     for (int kind = 0; kind <= plan->state_count; kind++)
         for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
             struct ckpt_piece *piece = &state->host_pieces[bucket];
@@ -137,7 +168,12 @@ static enum muster_status rank_state_allocate(struct rank_state *state, const st
     state->gradient_windows = rank_state_region(state, PLAN_REGION_GRADIENT_WINDOWS);
     state->gradient_sum = rank_state_region(state, PLAN_REGION_GRADIENT_SUM);
     state->receive = rank_state_region(state, PLAN_REGION_RECEIVE);
+    if (!status)
+        status = rank_state_allocate_host(state, err);
+    if (status)
+        return status;
     rank_state_cut_pieces(state);
+    status = rank_state_start_update(state, instruction_set, err);
     return status ? status : rank_state_cut_host(state, err);
 }
 
@@ -205,6 +241,8 @@ void rank_state_destroy(struct rank_state *state)
     if (!state)
         return;
     executor_destroy(state->executor);
+    if (state->update_kernels != state->kernels)
+        kernels_destroy(state->update_kernels);
     if (state->kernels) {
         kernels_memory_free_host(state->kernels, state->host_block, state->memory.host_bytes);
         kernels_memory_free(state->kernels, state->block, state->memory.total_bytes);
@@ -324,14 +362,23 @@ enum muster_status rank_state_gather_bucket(struct rank_state *state, struct com
                              (int64_t)dtype_size(state->plan->graph->compute_dtype), err);
 }
 
-static enum muster_status rank_state_round(struct rank_state *state, const struct ckpt_piece *piece,
-                                           int bucket, struct muster_error *err)
+enum muster_status rank_state_store_params(struct rank_state *state, int bucket, struct muster_error *err)
 {
-    if (!rank_state_has_master(state) || piece->end == piece->begin)
+    const struct ckpt_piece *piece = &state->held[bucket];
+    enum dtype dtype = state->plan->graph->compute_dtype;
+    int64_t count = piece->end - piece->begin;
+    if (!rank_state_has_master(state) || count == 0)
         return MUSTER_OK;
-    return kernels_round_to(state->kernels, state->plan->graph->compute_dtype,
-                            rank_state_param(state, bucket, piece->begin), piece->data[0],
-                            piece->end - piece->begin, err);
+    void *params = rank_state_param(state, bucket, piece->begin);
+    if (!state->plan->offload)
+        return kernels_round_to(state->kernels, dtype, params, piece->data[0], count, err);
+    if (dtype == DTYPE_F32)
+        return kernels_copy_to_device(state->kernels, params, piece->data[0], count * 4, err);
+    enum muster_status status =
+        kernels_round_to(state->update_kernels, dtype, state->host_rounded, piece->data[0], count, err);
+    return status ? status
+                  : kernels_copy_to_device(state->kernels, params, state->host_rounded,
+                                           count * (int64_t)sizeof *state->host_rounded, err);
 }
 
 /* Stage 0: all weights and state to all, then everybody rounds for himself. */
@@ -346,7 +393,7 @@ static enum muster_status rank_state_replicate(struct rank_state *state, struct 
     if (!status)
         status = comm_end_before(comm, kernels_stream(state->kernels), err);
     for (int bucket = 0; bucket < state->plan->bucket_count && !status; bucket++)
-        status = rank_state_round(state, &state->held[bucket], bucket, err);
+        status = rank_state_store_params(state, bucket, err);
     return status;
 }
 
@@ -356,7 +403,7 @@ enum muster_status rank_state_publish_params(struct rank_state *state, struct co
     if (state->plan->zero_stage == 0)
         return rank_state_replicate(state, comm, err);
     for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
-        enum muster_status status = rank_state_round(state, &state->pieces[bucket], bucket, err);
+        enum muster_status status = rank_state_store_params(state, bucket, err);
         if (!status && state->plan->zero_stage < 3)
             status = rank_state_gather_bucket(state, comm, bucket, err);
         if (status)

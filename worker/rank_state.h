@@ -22,6 +22,7 @@ struct rank_state {
     struct plan_memory memory;
     char *block; /* memory.total_bytes of the back end's memory */
     struct kernels *kernels;
+    struct kernels *update_kernels; /* the optimizer's: `kernels`, or the CPU's where state is offloaded */
     struct executor *executor;
 
     void *params;              /* in the compute dtype, see rank_state_param */
@@ -32,12 +33,14 @@ struct rank_state {
     int64_t *owned_first;      /* [bucket_count] elements owned in earlier buckets */
     float *receive;            /* other ranks' nodes */
     struct ckpt_piece *held;   /* [bucket_count], one per held range: data[0] fp32 weights, then optimizer
-                                  state; may be empty ranges; back-end memory */
+                                  state; may be empty ranges; back-end memory, with offload host memory */
     struct ckpt_piece *pieces; /* likewise the owned ranges: what a rank saves */
     struct param_windows *windows;  /* stage 3, once param_windows_create was called; by reference */
     struct ckpt_piece *host_pieces; /* the same ranges in host memory: `pieces` itself on the CPU, otherwise a
                                        copy that pull and push move */
-    char *host_block;
+    char *host_block;               /* memory.host_bytes */
+    float *host_gradient;           /* offload: of a held range */
+    uint16_t *host_rounded;         /* offload, 16-bit compute weights: of a held range */
     uint16_t *pixels; /* a micro-batch of images in the compute dtype; NULL where none or fp32 */
     struct ckpt_tensor *tensors;
     struct ckpt_layout layout;
@@ -61,6 +64,10 @@ enum muster_status rank_state_push(struct rank_state *state, struct muster_error
 /** The compute weight at a flat element of the range of `bucket` that lies in `params`, and what follows it
  * there: all of the bucket; with stage 3 the owned range. */
 void *rank_state_param(const struct rank_state *state, int bucket, int64_t element);
+
+/** Rounds the held fp32 weights of a bucket into the compute weights, or copies them from the host; nothing
+ * to do where they are the same. The optimizer's rounding does it by itself without offload. */
+enum muster_status rank_state_store_params(struct rank_state *state, int bucket, struct muster_error *err);
 
 /** A micro-batch of images in the compute dtype, in host memory: `pixels` itself for fp32, otherwise a
  * rounded copy that the next call overwrites. */

@@ -33,6 +33,7 @@ enum job_scheduler {
 };
 enum job_comm { JOB_COMM_AUTO = 0, JOB_COMM_MPI, JOB_COMM_NCCL };
 enum job_require { JOB_REQUIRE_ANY = 0, JOB_REQUIRE_IB };
+enum job_offload { JOB_OFFLOAD_NONE = 0, JOB_OFFLOAD_OPTIMIZER };
 enum job_reduce { JOB_REDUCE_EXACT = 0, JOB_REDUCE_FAST };
 enum job_hierarchy { JOB_HIERARCHY_AUTO = 0, JOB_HIERARCHY_OFF };
 
@@ -95,6 +96,7 @@ struct job {
         enum job_reduce reduce;
         int64_t zero_stage; /* 0 … 3 */
         enum job_hierarchy hierarchy;
+        enum job_offload offload;
         int64_t bucket_mb;
         bool overlap_comm;
         int64_t threads; /* per rank; 0 = cores / ranks on the host */

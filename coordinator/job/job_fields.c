@@ -28,6 +28,7 @@ static const char *const optimizer_names[] = {"adamw", "sgd", NULL};
 static const char *const scheduler_names[] = {"constant", "linear", "cosine", "wsd", NULL};
 static const char *const comm_names[] = {"auto", "mpi", "nccl", NULL};
 static const char *const require_names[] = {"any", "ib", NULL};
+static const char *const offload_names[] = {"none", "optimizer", NULL};
 static const char *const reduce_names[] = {"exact", "fast", NULL};
 static const char *const hierarchy_names[] = {"auto", "off", NULL};
 

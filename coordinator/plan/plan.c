@@ -41,6 +41,12 @@ static enum muster_status plan_check(const struct job *job, const struct plan_to
             topology->ranks, (long long)job->parallel.logical_workers,
             (long long)job->parallel.logical_workers,
             (long long)(job->train.global_batch_size / job->train.micro_batch_size));
+    if (topology->on_device && topology->ranks > 1 && job->parallel.zero_stage == 0 &&
+        job->parallel.offload == JOB_OFFLOAD_OPTIMIZER)
+        return muster_error_set(
+            err, MUSTER_ERR_BAD_INPUT,
+            "parallel.offload: optimizer with parallel.zero_stage: 0 would keep and update "
+            "the whole state on every rank: use zero_stage 1, 2 or 3");
     return MUSTER_OK;
 }
 
@@ -60,6 +66,7 @@ static enum muster_status plan_fill(struct plan *plan, const struct job *job,
     plan->threads = topology->threads;
     plan->on_device = topology->on_device;
     plan->reduce = job->parallel.reduce;
+    plan->offload = topology->on_device && job->parallel.offload == JOB_OFFLOAD_OPTIMIZER;
     plan->zero_stage = topology->ranks == 1 ? 1 : (int)job->parallel.zero_stage;
     plan->slots = job->train.global_batch_size / job->train.micro_batch_size;
     plan->logical_workers = (int)job->parallel.logical_workers;
@@ -184,18 +191,24 @@ static int plan_nodes_of_rank(const struct plan *plan, int rank)
                             nodes);
 }
 
-/* `exact` receives a piece of every other rank's nodes at a time, `fast` the whole largest range this rank
- * owns. */
-static int64_t plan_receive_bytes(const struct plan *plan, int rank)
+static int64_t plan_largest_owned(const struct plan *plan, int rank)
 {
-    if (plan->ranks == 1)
-        return 0;
     int64_t largest = 0;
     for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
         struct plan_range owned = plan_owned_range(plan, bucket, rank);
         if (owned.end - owned.begin > largest)
             largest = owned.end - owned.begin;
     }
+    return largest;
+}
+
+/* `exact` receives a piece of every other rank's nodes at a time, `fast` the whole largest range this rank
+ * owns. */
+static int64_t plan_receive_bytes(const struct plan *plan, int rank)
+{
+    if (plan->ranks == 1)
+        return 0;
+    int64_t largest = plan_largest_owned(plan, rank);
     if (plan->reduce == JOB_REDUCE_FAST)
         return largest * 4;
     int foreign = 0;
@@ -215,6 +228,17 @@ static void plan_gradient_bytes(const struct plan *plan, int rank, const struct 
     bytes[PLAN_REGION_GRADIENT_SUM] = fold->buffer_count ? 0 : plan_owned_count(plan, rank) * 4;
 }
 
+static int64_t plan_host_bytes(const struct plan *plan, int rank)
+{
+    int64_t kinds = 1 + plan->state_count, size = (int64_t)dtype_size(plan->graph->compute_dtype);
+    if (!plan->on_device)
+        return 0;
+    if (!plan->offload)
+        return kinds * plan_owned_count(plan, rank) * 4;
+    return kinds * plan_held_count(plan, rank) * 4 +
+           plan_largest_owned(plan, rank) * (4 + (size == 2 ? size : 0));
+}
+
 enum muster_status plan_rank_memory(const struct plan *plan, int rank, struct plan_memory *memory,
                                     struct muster_error *err)
 {
@@ -229,9 +253,9 @@ enum muster_status plan_rank_memory(const struct plan *plan, int rank, struct pl
     int64_t bytes[PLAN_REGION_COUNT] = {
         [PLAN_REGION_PARAMS] = (gathers ? plan_owned_count(plan, rank) : plan->flat_count) * size,
         [PLAN_REGION_PARAM_WINDOWS] = gathers ? plan->units.window_begin[PLAN_WINDOW_COUNT] * size : 0,
-        [PLAN_REGION_MASTER] = graph->compute_dtype == DTYPE_F32 ? 0 : held_bytes,
-        [PLAN_REGION_STATE_FIRST] = held_bytes,
-        [PLAN_REGION_STATE_SECOND] = plan->state_count > 1 ? held_bytes : 0,
+        [PLAN_REGION_MASTER] = graph->compute_dtype == DTYPE_F32 || plan->offload ? 0 : held_bytes,
+        [PLAN_REGION_STATE_FIRST] = plan->offload ? 0 : held_bytes,
+        [PLAN_REGION_STATE_SECOND] = plan->offload || plan->state_count == 1 ? 0 : held_bytes,
         [PLAN_REGION_ACTIVATIONS] = graph->arena_bytes,
         [PLAN_REGION_INPUTS] = graph->input_bytes,
         [PLAN_REGION_SCRATCH] =
@@ -240,8 +264,7 @@ enum muster_status plan_rank_memory(const struct plan *plan, int rank, struct pl
     };
     plan_gradient_bytes(plan, rank, &fold, bytes);
     tree_fold_release(&fold);
-    int kinds = 1 + plan->state_count;
-    memory->host_bytes = plan->on_device ? kinds * plan_owned_count(plan, rank) * 4 : 0;
+    memory->host_bytes = plan_host_bytes(plan, rank);
     for (int region = 0; region < PLAN_REGION_COUNT; region++) {
         memory->region[region].offset = memory->total_bytes;
         memory->region[region].bytes = bytes[region];

@@ -29,6 +29,9 @@
  * slots accumulates its gradient in place over all of them, which needs all of it: then stage 2 has the fold
  * buffers of stage 1. The reduced gradient lies in the first whole buffer, or in a region of its own when
  * there is none. One rank has nobody to share with: every stage is stage 1 there.
+ *
+ * With parallel.offload on a device, master weights (fp32 ones too) and optimizer state are in host memory
+ * instead: the reduced gradient is copied there bucket by bucket, and the rounded weights back.
  */
 #ifndef MUSTER_COORDINATOR_PLAN_H
 #define MUSTER_COORDINATOR_PLAN_H
@@ -71,7 +74,9 @@ struct plan_memory {
         int64_t offset, bytes;
     } region[PLAN_REGION_COUNT];
     int64_t total_bytes; /* of the regions: host memory, or the GPU's */
-    int64_t host_bytes;  /* on a GPU: the pinned copy of the owned weights and optimizer state */
+    int64_t host_bytes;  /* on a GPU, pinned: a copy of the owned weights and optimizer state; with offload
+                            the held ones themselves, then the gradient and the rounded weights of the largest
+                            held range */
 };
 
 struct plan {
@@ -80,6 +85,7 @@ struct plan {
     bool on_device;
     enum job_reduce reduce;
     int zero_stage; /* the job's; 1 on one rank */
+    bool offload;   /* master weights and optimizer state in host memory; on a device only */
     int64_t slots;  /* S */
     int logical_workers, slots_per_worker;
     int *block_begin; /* [ranks + 1] */

@@ -85,6 +85,12 @@ enum muster_status plan_print(const struct plan *plan, const struct job *job, bo
         if (memory.region[region].bytes)
             text_print(out, "  %-18s %12s\n", plan_region_name(region), bytes);
     }
+    if (memory.host_bytes) {
+        char bytes[32];
+        text_format_bytes(bytes, sizeof bytes, memory.host_bytes);
+        text_print(out, "  %-18s %12s of host memory\n",
+                   plan->offload ? "optimizer, offload" : "checkpoint copy", bytes);
+    }
     if (tensors)
         print_tensors(plan->graph, out);
     return out->failed ? muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to print the plan")
@@ -106,11 +112,12 @@ static json_t *plan_json_ranks(const struct plan *plan, struct muster_error *err
                                 json_pack("{s:I,s:I}", "offset", (json_int_t)memory.region[region].offset,
                                           "bytes", (json_int_t)memory.region[region].bytes));
         json_array_append_new(ranks,
-                              json_pack("{s:i,s:[i,i],s:I,s:I,s:I,s:o}", "rank", rank, "logical_workers",
+                              json_pack("{s:i,s:[i,i],s:I,s:I,s:I,s:I,s:o}", "rank", rank, "logical_workers",
                                         plan->block_begin[rank], plan->block_begin[rank + 1],
                                         "owned_elements", (json_int_t)plan_owned_count(plan, rank),
                                         "memory_bytes", (json_int_t)memory.total_bytes, "step_bytes_sent",
-                                        (json_int_t)plan_step_bytes_sent(plan, rank), "regions", regions));
+                                        (json_int_t)plan_step_bytes_sent(plan, rank), "host_bytes",
+                                        (json_int_t)memory.host_bytes, "regions", regions));
     }
     return ranks;
 }

@@ -123,12 +123,13 @@ enum muster_status CPU_NAME(cpu_fill_zero)(struct kernels *k, void *y, int64_t b
 enum muster_status CPU_NAME(cpu_round_to)(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,
                                           int64_t count, struct muster_error *err)
 {
-    if (dtype != DTYPE_BF16)
-        return muster_error_set(err, MUSTER_ERR_UNSUPPORTED, "cpu: round_to needs bf16");
+    (void)err;
 #pragma omp parallel for schedule(static) num_threads(k->threads)
     for (int64_t at = 0; at < count; at += CPU_UPDATE_BLOCK) {
         int64_t end = cpu_least(at + CPU_UPDATE_BLOCK, count);
-        for (int64_t i = at; i < end; i += CPU_LANES)
+        for (int64_t i = at; i < end && dtype == DTYPE_F16; i++)
+            y[i] = dtype_f16_from_f32(x[i]);
+        for (int64_t i = at; i < end && dtype == DTYPE_BF16; i += CPU_LANES)
             cpu_put(true, y, i, end, cpu_fetch(x, i, end));
     }
     return MUSTER_OK;
