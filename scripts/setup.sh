@@ -3,7 +3,7 @@
 # Installs the Debian or Ubuntu packages that building muster needs and that are missing; does nothing when all are there.
 set -euo pipefail
 
-packages=(gcc libc6-dev cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libdnnl-dev libyaml-dev libjansson-dev
+packages=(gcc libc6-dev cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhwloc-dev libdnnl-dev libyaml-dev libjansson-dev
     libxxhash-dev zlib1g-dev check)
 
 missing=()

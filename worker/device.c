@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "comm/nccl.h"
+#include "worker/placement.h"
 
 enum { DEVICE_STAGING_BYTES = 4 << 20, DEVICE_REASON_MAX = 256 };
 
@@ -20,6 +22,7 @@ struct device_card {
     int found;
     char host[64], uuid[48];
     char reason[DEVICE_REASON_MAX]; /* why none was found */
+    char cores[PLACEMENT_TEXT];     /* near the GPU; "" where the machine does not say */
 };
 
 static bool device_may_share(void)
@@ -28,11 +31,27 @@ static bool device_may_share(void)
     return text && strcmp(text, "1") == 0;
 }
 
-/* The GPU of this rank among `count` visible ones. */
-static enum muster_status device_pick(struct device *device, const struct comm *comm, int count,
-                                      struct muster_error *err)
+/* Entry `local_rank` of a list that job_rules.c has checked; -1 when it is shorter. */
+static int device_listed(const char *gpus, int local_rank)
 {
-    device->index = count == 1 ? 0 : comm->local_rank;
+    for (int i = 0; i < local_rank && gpus; i++) {
+        gpus = strchr(gpus, ',');
+        gpus = gpus ? gpus + 1 : NULL;
+    }
+    return gpus ? atoi(gpus) : -1;
+}
+
+/* The GPU of this rank among `count` visible ones. */
+static enum muster_status device_pick(struct device *device, const struct job *job, const struct comm *comm,
+                                      int count, struct muster_error *err)
+{
+    const char *gpus = job->parallel.gpus;
+    bool listed = strcmp(gpus, "local") != 0;
+    device->index = listed ? device_listed(gpus, comm->local_rank) : count == 1 ? 0 : comm->local_rank;
+    if (listed && (device->index < 0 || device->index >= count))
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                "parallel.gpus: %s names no GPU of this host's %d for its rank %d", gpus,
+                                count, comm->local_rank);
     if (device->shared)
         device->index = comm->local_rank % count;
     if (device->index >= count)
@@ -41,7 +60,8 @@ static enum muster_status device_pick(struct device *device, const struct comm *
     return device->plugin->device_info(device->index, &device->info, err);
 }
 
-static void device_look(struct device *device, const struct comm *comm, struct device_card *card)
+static void device_look(struct device *device, const struct job *job, const struct comm *comm,
+                        struct device_card *card)
 {
     struct muster_error err = {0};
     int count = 0;
@@ -51,10 +71,49 @@ static void device_look(struct device *device, const struct comm *comm, struct d
     if (!status && count == 0)
         status = muster_error_set(&err, MUSTER_ERR_UNSUPPORTED, "the driver shows no GPU");
     if (!status)
-        status = device_pick(device, comm, count, &err);
+        status = device_pick(device, job, comm, count, &err);
     card->found = status == MUSTER_OK;
     snprintf(card->reason, sizeof card->reason, "%.*s", DEVICE_REASON_MAX - 1, status ? err.text : "");
     snprintf(card->uuid, sizeof card->uuid, "%s", device->info.uuid);
+}
+
+/* Where the cores near the GPU are not known, the run goes on as the launcher placed it. */
+static void device_place(const struct device *device, struct placement **placement, char *cores)
+{
+    struct muster_error err = {0};
+    enum muster_status status = placement_create(NULL, placement, &err);
+    if (!status)
+        status = placement_near(*placement, device->info.pci_bus_id, cores, &err);
+    if (status) {
+        log_info("no cores are kept for the GPU: %s", err.text);
+        placement_destroy(*placement);
+        *placement = NULL;
+    }
+}
+
+/* This rank's share of the cores that it and others of the host are near to. */
+static void device_bind(const struct placement *placement, const struct device_card *cards,
+                        const struct comm *comm)
+{
+    const struct device_card *mine = &cards[comm->rank];
+    int part = 0, parts = 0;
+    for (int rank = 0; rank < comm->size; rank++) {
+        if (strcmp(cards[rank].host, mine->host) != 0 || strcmp(cards[rank].cores, mine->cores) != 0)
+            continue;
+        part += rank < comm->rank;
+        parts++;
+    }
+    struct muster_error err = {0};
+    char cores[PLACEMENT_TEXT];
+    bool bound = false;
+    enum muster_status status = placement_share(placement, mine->cores, part, parts, cores, &err);
+    if (!status)
+        status = placement_bind(placement, cores, &bound, &err);
+    if (status)
+        log_warn("%s", err.text);
+    else
+        log_info("cores near GPU %s: %s%s", mine->uuid, cores,
+                 bound ? "" : ", not taken: the launcher bound this rank");
 }
 
 static enum muster_status device_judge_duplicates(const struct device_card *cards, int count,
@@ -96,6 +155,7 @@ enum muster_status device_choose(const struct job *job, struct comm *comm, struc
     struct device_card *cards = alloc_zeroed((size_t)comm->size, sizeof *cards);
     int64_t *bytes = alloc_zeroed((size_t)comm->size, sizeof *bytes);
     enum muster_status status = MUSTER_OK;
+    struct placement *placement = NULL;
     bool on_gpu = false;
     if (!cards || !bytes) {
         status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to compare devices");
@@ -104,15 +164,20 @@ enum muster_status device_choose(const struct job *job, struct comm *comm, struc
     for (int rank = 0; rank < comm->size; rank++)
         bytes[rank] = (int64_t)sizeof *cards;
     gethostname(cards[comm->rank].host, sizeof cards->host - 1);
-    device_look(device, comm, &cards[comm->rank]);
+    device_look(device, job, comm, &cards[comm->rank]);
+    if (cards[comm->rank].found && job->parallel.bind_near_gpu)
+        device_place(device, &placement, cards[comm->rank].cores);
     status = comm_all_gather(comm, cards, bytes, err);
     if (!status)
         status = device_judge(job, cards, comm->size, &on_gpu, err);
     if (!status && on_gpu && !device->shared)
         status = device_judge_duplicates(cards, comm->size, err);
+    if (!status && on_gpu && placement)
+        device_bind(placement, cards, comm);
     if (!on_gpu)
         device->plugin = NULL;
 out:
+    placement_destroy(placement);
     alloc_free(cards);
     alloc_free(bytes);
     return status;

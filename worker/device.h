@@ -18,7 +18,8 @@ struct device {
 };
 
 /**
- * One GPU per rank, by local rank (or the only one that the launcher lets this rank see). `device: auto`
+ * One GPU per rank, by local rank (or the only one that the launcher lets this rank see), or as
+ * `parallel.gpus` lists them; the process is bound to cores near it (placement.h). `device: auto`
  * takes GPUs when every rank has one and the CPU when none has. Two ranks on one GPU are refused, naming both
  * and its UUID, unless the environment says MUSTER_SHARE_GPU=1: then each rank gets its own NCCL_HOSTID,
  * which is for tests only. Collective; BAD_INPUT on all ranks alike.

@@ -100,6 +100,8 @@ struct job {
         int64_t bucket_mb;
         bool overlap_comm;
         int64_t threads; /* per rank; 0 = cores / ranks on the host */
+        char *gpus;      /* "local", or the GPU of each rank of a host: "0,2,1,3" */
+        bool bind_near_gpu;
     } parallel;
     struct {
         enum job_comm backend;

@@ -292,6 +292,21 @@ static void precision_check(struct job_reading *reading)
                           "fp16 needs a GPU (device: cuda); on a CPU use bf16");
 }
 
+static void gpus_check(struct job_reading *reading)
+{
+    const char *gpus = reading->job->parallel.gpus;
+    if (!job_rules_trust(reading, JOB_AT(parallel.gpus)) || strcmp(gpus, "local") == 0)
+        return;
+    for (const char *at = gpus; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+        size_t digits = strspn(at, "0123456789");
+        if (digits >= 1 && digits <= 3 && (at[digits] == ',' || at[digits] == '\0'))
+            continue;
+        job_reading_error(reading, JOB_AT(parallel.gpus),
+                          "is neither `local` nor numbers with commas between them, such as 0,2,1,3");
+        return;
+    }
+}
+
 static void checkpoint_check(struct job_reading *reading)
 {
     const struct job *job = reading->job;
@@ -313,6 +328,7 @@ void job_rules_apply(struct job_reading *reading, const char *path)
     scheduler_check(reading);
     optimizer_check(reading);
     precision_check(reading);
+    gpus_check(reading);
     checkpoint_check(reading);
     job_rules_data_check(reading);
 }

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * When a bucket may start its reduction, seen from the gradients themselves: a step is run operation by
+ * operation, and the operation that changed a bucket last is what bucket_order must have said.
+ */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/model/model_cases.h"
+#include "tests/worker/engine_fixture.h"
+#include "worker/bucket_order.h"
+
+enum { BUCKETS = 9 };
+
+struct watch {
+    const struct plan *plan;
+    const float *gradients;
+    float *before;            /* the gradients after the operation before */
+    int last_change[BUCKETS]; /* the last operation that changed a bucket */
+};
+
+static enum muster_status watch_after(void *context, int op, struct muster_error *err)
+{
+    (void)err;
+    struct watch *watch = context;
+    for (int bucket = 0; bucket < BUCKETS; bucket++) {
+        struct plan_range range = watch->plan->buckets[bucket];
+        size_t bytes = (size_t)(range.end - range.begin) * sizeof(float);
+        if (memcmp(watch->before + range.begin, watch->gradients + range.begin, bytes) != 0)
+            watch->last_change[bucket] = op;
+        memcpy(watch->before + range.begin, watch->gradients + range.begin, bytes);
+    }
+    return MUSTER_OK;
+}
+
+/* Buckets from the end of the flat space to its beginning, cut where no parameter begins. */
+static void buckets_cut(struct plan_range *buckets, int64_t flat_count)
+{
+    int64_t end = flat_count;
+    for (int bucket = 0; bucket < BUCKETS; bucket++) {
+        int64_t begin = bucket == BUCKETS - 1 ? 0 : end - flat_count / BUCKETS;
+        buckets[bucket] = (struct plan_range){begin, end};
+        end = begin;
+    }
+}
+
+START_TEST(a_bucket_is_complete_after_exactly_the_operation_that_is_named)
+{
+    struct engine_options options = {.backend = ENGINE_REF,
+                                     .config = model_case_config((enum model_type)(_i % 3)),
+                                     .dtype = DTYPE_F32,
+                                     .recompute = (enum recompute)(_i / 3)};
+    struct engine engine;
+    engine_init(&engine, &options);
+    struct plan_range buckets[BUCKETS];
+    buckets_cut(buckets, engine.flat_count);
+    struct plan plan = {.graph = engine.graph, .buckets = buckets, .bucket_count = BUCKETS};
+    int said[BUCKETS];
+    bucket_order_fill(&plan, said);
+
+    engine_gradients_zero(&engine);
+    struct watch watch = {.plan = &plan, .gradients = (const float *)engine.gradients.block};
+    watch.before = calloc((size_t)engine.flat_count, sizeof(float));
+    ck_assert_ptr_nonnull(watch.before);
+    struct executor_step step = {.seed = 1,
+                                 .gradient_scale = 1.0f,
+                                 .gradients = (float *)engine.gradients.block,
+                                 .after = watch_after,
+                                 .after_context = &watch};
+    engine_step(&engine, &step);
+    int latest = 0;
+    for (int bucket = 0; bucket < BUCKETS; bucket++) {
+        latest = watch.last_change[bucket] > latest ? watch.last_change[bucket] : latest;
+        ck_assert_msg(said[bucket] == latest, "bucket %d: operation %d is named, %d was the last", bucket,
+                      said[bucket], latest);
+    }
+    ck_assert_int_lt(said[0], said[BUCKETS - 1]); /* or nothing could overlap */
+    free(watch.before);
+    engine_release(&engine);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("bucket_order");
+    TCase *tcase = tcase_create("bucket_order");
+    tcase_add_loop_test(tcase, a_bucket_is_complete_after_exactly_the_operation_that_is_named, 0, 9);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
