@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONDONTWRITEBYTECODE=1
 for argument; do
     if [ "$argument" = --help ]; then
-        exec python3 "$here/scripts/bench/bench_cpu.py" --worker none --help
+        exec python3 "$here/scripts/bench/bench.py" --worker none --help
     fi
 done
 
@@ -26,4 +26,4 @@ if [ -z "${WORKER:-}" ]; then
     WORKER=$here/build/bin/muster-worker
     [ -x "$WORKER" ] || "$here/scripts/build.sh" release -DMUSTER_TESTS=OFF
 fi
-exec "$PYTHON" "$here/scripts/bench/bench_cpu.py" --worker "$WORKER" "$@"
+exec "$PYTHON" "$here/scripts/bench/bench.py" --worker "$WORKER" "$@"

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -69,10 +70,11 @@ def parse_args():
     parser.add_argument("--data", required=True)
     parser.add_argument("--token-bytes", type=int, choices=(1, 2), required=True)
     parser.add_argument("--metrics", required=True, help="file of JSON lines that rank 0 writes")
-    for name in ("layers", "width", "heads", "vocabulary", "length", "micro-batch", "steps", "threads"):
+    for name in ("layers", "width", "heads", "vocabulary", "length", "micro-batch", "accumulate", "steps", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--precision", choices=("fp32", "bf16"), required=True)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
     return parser.parse_args()
 
 
@@ -84,12 +86,14 @@ def batches(args, rank):
         starts = random.integers(0, len(data) - args.length, args.micro_batch)
         rows = np.stack([data[s : s + args.length + 1] for s in starts]).astype(np.int64)
         rows = torch.from_numpy(rows)
+        if args.device == "cuda":
+            rows = rows.pin_memory().to("cuda", non_blocking=True)
         yield rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
 def make_model(args):
     torch.manual_seed(1337)
-    bare = Gpt(args.layers, args.width, args.heads, args.vocabulary, args.length)
+    bare = Gpt(args.layers, args.width, args.heads, args.vocabulary, args.length).to(args.device)
     matrices = [p for p in bare.parameters() if p.dim() == 2]
     vectors = [p for p in bare.parameters() if p.dim() != 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
@@ -97,31 +101,45 @@ def make_model(args):
     module = torch.compile(bare) if args.compile else bare
     if dist.get_world_size() > 1:
         module = DistributedDataParallel(
-            module, gradient_as_bucket_view=True, broadcast_buffers=False, static_graph=not args.compile
+            module, gradient_as_bucket_view=True, broadcast_buffers=False, static_graph=not args.compile and args.accumulate == 1
         )
     return bare, module, optimizer
+
+
+def micro_steps(args, module, source):
+    """The mean loss of a step; gradients are exchanged with the last micro-batch."""
+    total = 0.0
+    for number in range(args.accumulate):
+        ids, targets = next(source)
+        last = number == args.accumulate - 1
+        quiet = nullcontext() if last or dist.get_world_size() == 1 else module.no_sync()
+        with quiet:
+            with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
+                loss = module(ids, targets) / args.accumulate
+            loss.backward()
+        total = total + loss.detach()
+    return total
 
 
 def main():
     args = parse_args()
     torch.set_num_threads(args.threads)
-    dist.init_process_group("gloo")
+    if args.device == "cuda":
+        torch.cuda.set_device(int(os.environ["RANK"]) % torch.cuda.device_count())
+    dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
     rank, ranks = dist.get_rank(), dist.get_world_size()
     bare, module, optimizer = make_model(args)
     params = list(bare.parameters())
     source = batches(args, rank)
-    step_tokens = ranks * args.micro_batch * args.length
+    step_tokens = ranks * args.accumulate * args.micro_batch * args.length
     metrics = open(args.metrics, "w", encoding="ascii") if rank == 0 else None
     last = time.perf_counter()
     for step in range(1, args.steps + 1):
-        ids, targets = next(source)
-        with torch.autocast("cpu", torch.bfloat16, enabled=args.precision == "bf16"):
-            loss = module(ids, targets)
-        loss.backward()
+        value = micro_steps(args, module, source)
         nn.utils.clip_grad_norm_(params, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        value = loss.item()
+        value = value.item()
         now = time.perf_counter()
         if metrics:
             line = {"step": step, "loss": value, "tokens": step * step_tokens, "step_ms": 1e3 * (now - last)}

@@ -24,17 +24,42 @@ class Case:
     micro_batch: int
     steps: int
     warmup: int  # steps at the start that are not counted
+    device: str = "cpu"
+    accumulate: int = 1  # micro-batches a rank and step
 
     @property
     def name(self):
         return f"{self.model} {self.precision}"
 
     @property
+    def flops_per_token(self):
+        """6 N + 12 L C T: N parameters of the matrices and tables, the usual convention."""
+        parameters = 12 * self.layers * self.width**2 + self.vocabulary * self.width
+        return 6 * parameters + 12 * self.layers * self.width * self.length
+
+    @property
     def token_bytes(self):
         return 1 if self.vocabulary <= 256 else 2
 
 
-def make_cases(quick):
+def make_cases(device, quick):
+    return _gpu_cases(quick) if device == "cuda" else _cpu_cases(quick)
+
+
+def _gpu_cases(quick):
+    """Full steps of half a million tokens, and one of 4096 tokens where launches are what takes time."""
+    gpt2 = {"layers": 12, "width": 768, "heads": 12, "vocabulary": 50304, "length": 1024, "device": "cuda"}
+    xl = {"layers": 48, "width": 1600, "heads": 25, "vocabulary": 50304, "length": 1024, "device": "cuda"}
+    found = [
+        Case("GPT-2 124M, 0.5M tokens,", "bf16", **gpt2, micro_batch=32, accumulate=16, steps=8, warmup=3),
+        Case("GPT-2 124M, 4096 tokens,", "bf16", **gpt2, micro_batch=4, steps=120, warmup=20),
+    ]
+    if not quick:
+        found.append(Case("GPT-2 1.5B, 0.5M tokens,", "bf16", **xl, micro_batch=8, accumulate=64, steps=5, warmup=2))
+    return found
+
+
+def _cpu_cases(quick):
     small = {"layers": 6, "width": 384, "heads": 6, "vocabulary": 256, "length": 256, "micro_batch": 8}
     large = {"layers": 12, "width": 768, "heads": 12, "vocabulary": 50304, "length": 256, "micro_batch": 4}
     found = [Case("GPT 10M", p, **small, steps=10 if quick else 20, warmup=3) for p in ("fp32", "bf16")]
@@ -62,7 +87,7 @@ def write_data(case, folder):
 
 JOB = """name: bench
 output_dir: {folder}
-device: cpu
+device: {case.device}
 model:
   type: gpt
   num_layers: {case.layers}
@@ -89,7 +114,7 @@ def muster_commands(case, folder, data, worker, reduce, ranks, threads):
         folder=folder,
         data=data,
         format="u16" if case.token_bytes == 2 else "bytes",
-        batch=case.micro_batch * ranks,
+        batch=case.micro_batch * case.accumulate * ranks,
         ranks=ranks,
         threads=threads,
         reduce=reduce,
@@ -112,9 +137,10 @@ def _free_port():
 def torch_commands(case, folder, data, python, compiled, ranks, threads):
     """One process a rank; gloo talks over the loopback device."""
     argv = [python, str(HERE / "bench_torch.py"), "--data", str(data), "--metrics", str(folder / "metrics.jsonl")]
-    for name in ("token_bytes", "layers", "width", "heads", "vocabulary", "length", "micro_batch", "steps"):
+    for name in ("token_bytes", "layers", "width", "heads", "vocabulary", "length", "micro_batch", "accumulate", "steps"):
         argv += ["--" + name.replace("_", "-"), str(getattr(case, name))]
     argv += ["--threads", str(threads), "--precision", case.precision] + (["--compile"] if compiled else [])
+    argv += ["--device", case.device]
     shared = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),

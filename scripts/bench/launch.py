@@ -74,16 +74,25 @@ def read_steps(path):
     return [line for line in lines if "step_ms" in line]
 
 
+def _gpu_memory():
+    """What all processes have of the first GPU, in bytes."""
+    argv = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+    return int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout) << 20
+
+
 class _Watch:
-    def __init__(self, metrics, warmup):
+    def __init__(self, metrics, warmup, gpu):
         self.metrics, self.warmup = metrics, warmup
+        self.gpu_before = _gpu_memory() if gpu else None
         self.started = time.monotonic()
         self.first_step_s = None
         self.peaks = {}
         self.marks = []  # (steps seen, time, CPU seconds) whenever the number of steps changed
 
     def look(self, pids):
-        for pid in pids:
+        if self.gpu_before is not None:
+            self.peaks["gpu"] = max(self.peaks.get("gpu", 0), _gpu_memory() - self.gpu_before)
+        for pid in pids if self.gpu_before is None else ():
             self.peaks[pid] = max(self.peaks.get(pid, 0), _memory_peak(pid))
         seen = len(read_steps(self.metrics))
         now = time.monotonic()
@@ -112,10 +121,11 @@ def _stop(processes):
             process.wait()
 
 
-def run(commands, metrics, warmup, ranks, log, rank_name=None, timeout_s=3600):
-    """Runs the commands, a list of (argv, environment), together until all have ended well."""
+def run(commands, metrics, warmup, ranks, log, rank_name=None, timeout_s=3600, gpu=False):
+    """Runs the commands, a list of (argv, environment), together until all have ended well. With `gpu`, memory is the
+    first GPU's instead of the processes'."""
     with open(log, "wb") as out:
-        watch = _Watch(metrics, warmup)
+        watch = _Watch(metrics, warmup, gpu)
         processes = [
             subprocess.Popen(argv, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT)
             for argv, env in commands

@@ -61,13 +61,13 @@ def ratios(runs, value, best):
 
 
 def ratio_row(case, runs):
-    exact, fast = runs["muster exact"], runs["muster fast"]
+    exact, fast = runs["muster exact"], runs.get("muster fast")
     return [
         case.name,
         spread(ratios(runs, lambda r: r.tokens_per_s, max), ".2f"),
         spread(ratios(runs, lambda r: r.memory_mib, min), ".2f"),
         spread(ratios(runs, lambda r: r.first_step_s, min), ".2f"),
-        spread((e.tokens_per_s / f.tokens_per_s for e, f in zip(exact, fast)), ".2f"),
+        spread((e.tokens_per_s / f.tokens_per_s for e, f in zip(exact, fast)), ".2f") if fast else "-",
     ]
 
 
@@ -80,6 +80,7 @@ def value_rows(case, runs):
             case.name,
             variant,
             spread((r.tokens_per_s for r in kept), ".0f"),
+            f"{median(r.tokens_per_s for r in kept) * case.flops_per_token / 1e12:.2f}",
             spread((r.memory_mib for r in kept), ".0f"),
             spread((r.first_step_s for r in kept), ".1f"),
             inside,
@@ -117,6 +118,9 @@ def machine():
     here = Path(__file__).resolve().parent
     yield f"* Processor: {_processor()}, {os.cpu_count()} cores; Linux {platform.release()}"
     yield f"* muster: commit {_output('git', '-C', str(here), 'describe', '--always', '--dirty')}"
+    gpu = _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+    if gpu != "unknown":
+        yield f"* GPU: {gpu}"
     yield f"* MPI: {_output('mpirun', '--version')}"
     yield f"* PyTorch {_output(sys.executable, '-c', torch)}, Python {platform.python_version()}"
     yield f"* Memory of a process that only imports torch: {_import_memory()}"
@@ -124,7 +128,7 @@ def machine():
 
 def disturbed(results):
     """A sentence on the runs that something else slowed, or nothing."""
-    kept = [run for runs in results.values() for variant in runs.values() for run in variant]
+    kept = [run for case, runs in results.items() for variant in runs.values() for run in variant if case.device == "cpu"]
     count = sum(run.cpu_share < QUIET_CPU_SHARE for run in kept)
     if not count:
         return []
@@ -134,9 +138,9 @@ def disturbed(results):
 
 def write(results, ranks, threads, rounds):
     ratio_head = ["case", "tokens/s", "peak memory", "time to first step", "tokens/s, exact ÷ fast"]
-    value_head = ["case", "program", "tokens/s", "peak memory, MiB, all ranks", "first step done after, s"]
+    value_head = ["case", "program", "tokens/s", "TFLOP/s (6N + 12LCT)", "peak memory, MiB, all ranks", "first step done after, s"]
     value_head += ["reduce / update, ms a step", "CPU share"]
-    batches = "; ".join(f"{c.name}: {c.micro_batch} x {c.length} tokens a rank and step" for c in results)
+    batches = "; ".join(f"{c.name}: {c.accumulate} x {c.micro_batch} x {c.length} tokens a rank and step" for c in results)
     parts = [
         *machine(),
         f"* {ranks} ranks of {threads} thread(s), {rounds} rounds; {batches}",

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "kernels/cuda/cuda_plugin.h"
 #include "tests/golden/golden.h"
 
 enum {
@@ -62,18 +63,36 @@ static void region_release(struct engine_region *region, struct kernels *kernels
     kernels_memory_free(kernels, region->block, region->bytes + ENGINE_GUARD_BYTES);
 }
 
+static void engine_create_kernels(struct engine *engine, const struct engine_options *options, int threads)
+{
+    struct muster_error err = {0};
+    const struct cuda_plugin *plugin = NULL;
+    const struct cuda_kernels_options first = {.device = 0};
+    switch (options->backend) {
+    case ENGINE_REF:
+        engine_must(kernels_ref_create(NULL, 0, &engine->kernels, &err), &err);
+        break;
+    case ENGINE_PLUGIN:
+        engine_must(cuda_plugin_open(&plugin, &err), &err);
+        engine_must(plugin->kernels_create(&first, &engine->kernels, &err), &err);
+        break;
+    default:
+        engine_must(kernels_cpu_create(threads, NULL, NULL, 0, &engine->kernels, &err), &err);
+    }
+}
+
 static void engine_start_backend(struct engine *engine, const struct engine_options *options)
 {
     struct muster_error err = {0};
     int threads = options->threads ? options->threads : 1;
-    int64_t bytes = graph_scratch_bytes(engine->graph, threads);
-    engine->scratch = alloc_aligned((size_t)bytes, 64);
-    ck_assert_ptr_nonnull(engine->scratch);
-    memset(engine->scratch, ENGINE_POISON, (size_t)bytes);
-    if (options->backend == ENGINE_REF)
-        engine_must(kernels_ref_create(engine->scratch, bytes, &engine->kernels, &err), &err);
-    else
-        engine_must(kernels_cpu_create(threads, NULL, engine->scratch, bytes, &engine->kernels, &err), &err);
+    engine_create_kernels(engine, options, threads);
+    engine->scratch_bytes = options->backend == ENGINE_PLUGIN ? graph_device_scratch_bytes(engine->graph)
+                                                              : graph_scratch_bytes(engine->graph, threads);
+    engine_must(kernels_memory_allocate(engine->kernels, engine->scratch_bytes, &engine->scratch, &err),
+                &err);
+    region_fill(engine->kernels, engine->scratch, ENGINE_POISON, engine->scratch_bytes);
+    engine->kernels->scratch = engine->scratch;
+    engine->kernels->scratch_bytes = engine->scratch_bytes;
 }
 
 static void engine_feed(struct engine *engine, int tensor, const void *values)
@@ -173,9 +192,9 @@ void engine_release(struct engine *engine)
     region_release(&engine->inputs, engine->kernels, "inputs");
     region_release(&engine->gradients, engine->kernels, "gradients");
     executor_destroy(engine->executor);
+    kernels_memory_free(engine->kernels, engine->scratch, engine->scratch_bytes);
     kernels_destroy(engine->kernels);
     graph_destroy(engine->graph);
-    alloc_free(engine->scratch);
     free(engine->master);
 }
 

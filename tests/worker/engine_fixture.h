@@ -11,7 +11,8 @@
 #include "model/graph.h"
 #include "worker/executor.h"
 
-enum engine_backend { ENGINE_REF = 0, ENGINE_CPU, ENGINE_BACKEND_COUNT };
+/* The plug-in named by MUSTER_CUDA_PLUGIN is not among the back ends that every test loops over. */
+enum engine_backend { ENGINE_REF = 0, ENGINE_CPU, ENGINE_BACKEND_COUNT, ENGINE_PLUGIN };
 
 struct engine_region {
     char *block;
@@ -22,7 +23,8 @@ struct engine {
     struct graph *graph;
     struct kernels *kernels;
     struct executor *executor;
-    void *scratch;
+    void *scratch; /* memory of the back end */
+    int64_t scratch_bytes;
     int64_t flat_count;
     float *master; /* host: fp32 weights of the flat space, with record.py's start values */
     struct engine_region params, activations, inputs, gradients; /* memory of the back end */

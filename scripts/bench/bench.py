@@ -18,22 +18,28 @@ import cases
 import launch
 import report
 
-VARIANTS = ("muster exact", "muster fast", "PyTorch", "PyTorch compiled")
+VARIANTS = {
+    "cpu": ("muster exact", "muster fast", "PyTorch", "PyTorch compiled"),
+    "cuda": ("muster exact", "PyTorch", "PyTorch compiled"),
+}
 LOSS_TOLERANCE = 0.3  # of the first loss around ln(vocabulary)
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(prog="scripts/bench_cpu.sh", description=__doc__)
+    parser = argparse.ArgumentParser(prog="scripts/bench_cpu.sh (or bench_gpu.sh)", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="2 rounds of the small model only")
     parser.add_argument("--rounds", type=int, help="rounds of every case; 3 unless told, 2 with --quick")
-    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help=argparse.SUPPRESS)
+    parser.add_argument("--ranks", type=int, help="2 on the CPU, 1 on a GPU unless told")
     parser.add_argument("--threads", type=int, default=1, help="of every rank")
     parser.add_argument("--only", default="", help="only cases whose name contains this, for example '124M bf16'")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--output", type=Path, help="also write the table to this file")
     parser.add_argument("--work", type=Path, help="folder for data and runs; a temporary one unless told")
     parser.add_argument("--worker", type=Path, required=True, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    args.ranks = args.ranks or (2 if args.device == "cpu" else 1)
+    return args
 
 
 def check_first_loss(case, variant, steps):
@@ -66,11 +72,11 @@ def run_variant(args, case, variant, work):
     if variant.startswith("muster"):
         reduce = variant.split()[1]
         commands = cases.muster_commands(case, folder, data, args.worker, reduce, args.ranks, args.threads)
-        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, rank_name=args.worker.name)
+        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, args.worker.name, gpu=case.device == "cuda")
     else:
         compiled = variant.endswith("compiled")
         commands = cases.torch_commands(case, folder, data, sys.executable, compiled, args.ranks, args.threads)
-        watched = launch.run(commands, metrics, case.warmup, args.ranks, log)
+        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, gpu=case.device == "cuda")
     check_first_loss(case, variant, watched.steps)
     run = report.Run.from_watched(case, watched, count_parameters(folder, watched.steps))
     shutil.rmtree(folder)
@@ -79,7 +85,7 @@ def run_variant(args, case, variant, work):
 
 def run_case(args, case, rounds, work):
     """Runs by variant, one of each per round. torch.compile may fail (it wants a C++ compiler) without ending all."""
-    variants = [v for v in VARIANTS if not (args.no_compile and v.endswith("compiled"))]
+    variants = [v for v in VARIANTS[args.device] if not (args.no_compile and v.endswith("compiled"))]
     runs = {variant: [] for variant in variants}
     for number in range(rounds):
         for variant in variants if number % 2 == 0 else reversed(variants):
@@ -102,7 +108,7 @@ def run_case(args, case, rounds, work):
 def run_all(args, work):
     rounds = args.rounds or (2 if args.quick else 3)
     results = {}
-    for case in cases.make_cases(args.quick):
+    for case in cases.make_cases(args.device, args.quick):
         if args.only in case.name:
             results[case] = run_case(args, case, rounds, work)
     return report.write(results, args.ranks, args.threads, rounds)
@@ -111,13 +117,13 @@ def run_all(args, work):
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit ends the run in hand too
     args = parse_args()
-    temporary = None if args.work else tempfile.mkdtemp(prefix="bench-cpu-")
+    temporary = None if args.work else tempfile.mkdtemp(prefix="muster-bench-")
     work = Path(args.work or temporary).resolve()
     work.mkdir(parents=True, exist_ok=True)
     try:
         table = run_all(args, work)
     except launch.RunFailed as failure:
-        print(f"bench_cpu: {failure}", file=sys.stderr)
+        print(f"bench: {failure}", file=sys.stderr)
         temporary = None  # the folder stays: the log in it says why
         return 1
     finally:

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Trains GPT-2 on one GPU with muster and with PyTorch (eager and compiled) in turn and prints a Markdown table of
+# tokens/s, TFLOP/s, peak GPU memory and time to the first step. PYTHON names a Python that has torch with CUDA and numpy (python3 unless told),
+# WORKER another muster-worker than the release build's. Options: --quick, --output FILE and what --help shows.
+set -euo pipefail
+here=$(cd "$(dirname "$0")/.." && pwd)
+export PYTHONDONTWRITEBYTECODE=1
+PYTHON=${PYTHON:-python3}
+for argument; do
+    if [ "$argument" = --help ]; then
+        exec python3 "$here/scripts/bench/bench.py" --worker none --help
+    fi
+done
+"$PYTHON" -c 'import numpy, torch; assert torch.cuda.is_available()' || {
+    echo "bench_gpu: $PYTHON has no numpy, or no torch that finds a GPU" >&2
+    exit 2
+}
+WORKER=${WORKER:-$here/build/bin/muster-worker}
+[ -x "$WORKER" ] || {
+    echo "bench_gpu: build first (scripts/gpu_check.sh does): no $WORKER" >&2
+    exit 2
+}
+exec "$PYTHON" "$here/scripts/bench/bench.py" --device cuda --worker "$WORKER" "$@"
