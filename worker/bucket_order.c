@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
- * A parameter's gradient is added to by every operation of the backward list, and by the head's loss in the
- * forward list, that has it in its weight or bias slot.
+ * A parameter's gradient is added to by every operation that has it in its weight or bias slot: the head's
+ * loss, and those of the backward list but the one that only reads the weight.
  */
 #include "worker/bucket_order.h"
 
 static bool bucket_order_adds(const struct graph *graph, int op)
 {
-    return op >= graph->forward_count || graph->ops[op].kind == GRAPH_HEAD_LOSS;
+    enum graph_kind kind = graph->ops[op].kind;
+    return kind == GRAPH_HEAD_LOSS || (op >= graph->forward_count && kind != GRAPH_LINEAR_BACKWARD_INPUT);
 }
 
 static bool bucket_order_touches(const struct graph *graph, const struct graph_op *op, enum graph_slot slot,

@@ -7,6 +7,8 @@
 #ifndef MUSTER_WORKER_PLACEMENT_H
 #define MUSTER_WORKER_PLACEMENT_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 
 /** Room for the text of a set of processors, such as "0-15,64-79". */

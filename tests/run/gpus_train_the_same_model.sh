@@ -19,7 +19,7 @@ head -c 960 "$folder/text" >>"$folder/some-images-idx3-ubyte"
 printf '\0\0\10\1\0\0\0\74' >"$folder/some-labels-idx1-ubyte"
 head -c 60 /dev/zero | tr '\0' '\3' >>"$folder/some-labels-idx1-ubyte"
 
-small=(model.hidden_size=32 model.num_heads=2 data.seq_len=16 train.global_batch_size=4 parallel.logical_workers=4
+small=(model.hidden_size=16 model.num_heads=2 data.seq_len=8 train.global_batch_size=4 parallel.logical_workers=4
     train.max_steps=3 checkpoint.save_interval=2)
 images=(model.type=mlp model.num_heads= model.vocab_size= model.num_classes=7 data.seq_len= data.format=idx
     "data.train=$folder/some-images-idx3-ubyte" optimizer.type=sgd)

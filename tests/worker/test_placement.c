@@ -16,12 +16,20 @@
 static char machine_path[] = "/tmp/muster-machine-XXXXXX";
 static struct placement *machine;
 
-static const char *gpu_format =
-    "<object type=\"Bridge\" gp_index=\"%d\" bridge_type=\"0-1\" depth=\"0\" bridge_pci=\"%s:[00-ff]\">"
-    "<object type=\"PCIDev\" gp_index=\"%d\" pci_busid=\"%s:3b:00.0\" "
-    "pci_type=\"0302 [10de:2330] [10de:16c1] a1\" pci_link_speed=\"0.000000\"/>"
-    "<object type=\"PCIDev\" gp_index=\"%d\" pci_busid=\"%s:86:00.0\" "
-    "pci_type=\"0302 [10de:2330] [10de:16c1] a1\" pci_link_speed=\"0.000000\"/></object>";
+/* Two GPUs behind a bridge, in PCI domain `domain`. */
+static void gpus_write(FILE *file, int number, const char *domain)
+{
+    fprintf(
+        file,
+        "<object type=\"Bridge\" gp_index=\"%d\" bridge_type=\"0-1\" depth=\"0\" bridge_pci=\"%s:[00-ff]\">",
+        number, domain);
+    for (int i = 1; i <= 2; i++)
+        fprintf(file,
+                "<object type=\"PCIDev\" gp_index=\"%d\" pci_busid=\"%s:%s:00.0\" "
+                "pci_type=\"0302 [10de:2330] [10de:16c1] a1\" pci_link_speed=\"0.000000\"/>",
+                number + i, domain, i == 1 ? "3b" : "86");
+    fputs("</object>", file);
+}
 
 /* Writes the machine's XML with two GPUs under each package: PCI domain 0000 under the first, 0001 under
  * the second. */
@@ -47,8 +55,7 @@ static void machine_write(FILE *file)
             close = tag;
         }
         fwrite(at, 1, (size_t)(close - at), file);
-        const char *domain = i == 0 ? "0000" : "0001";
-        fprintf(file, gpu_format, 900 + 10 * i, domain, 901 + 10 * i, domain, 902 + 10 * i, domain);
+        gpus_write(file, 900 + 10 * i, i == 0 ? "0000" : "0001");
         at = close;
     }
     fputs(at, file);
