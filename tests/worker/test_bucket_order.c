@@ -20,7 +20,8 @@ struct watch {
     int last_change[BUCKETS]; /* the last operation that changed a bucket */
 };
 
-static enum muster_status watch_after(void *context, int op, struct muster_error *err)
+/* Before operation `op`: what has changed is the work of the one before. */
+static enum muster_status watch_before(void *context, int op, struct muster_error *err)
 {
     (void)err;
     struct watch *watch = context;
@@ -28,7 +29,7 @@ static enum muster_status watch_after(void *context, int op, struct muster_error
         struct plan_range range = watch->plan->buckets[bucket];
         size_t bytes = (size_t)(range.end - range.begin) * sizeof(float);
         if (memcmp(watch->before + range.begin, watch->gradients + range.begin, bytes) != 0)
-            watch->last_change[bucket] = op;
+            watch->last_change[bucket] = op - 1;
         memcpy(watch->before + range.begin, watch->gradients + range.begin, bytes);
     }
     return MUSTER_OK;
@@ -66,9 +67,11 @@ START_TEST(a_bucket_is_complete_after_exactly_the_operation_that_is_named)
     struct executor_step step = {.seed = 1,
                                  .gradient_scale = 1.0f,
                                  .gradients = (float *)engine.gradients.block,
-                                 .after = watch_after,
-                                 .after_context = &watch};
+                                 .before = watch_before,
+                                 .before_context = &watch};
+    struct muster_error err = {0};
     engine_step(&engine, &step);
+    watch_before(&watch, engine.graph->op_count, &err);
     int latest = 0;
     for (int bucket = 0; bucket < BUCKETS; bucket++) {
         latest = watch.last_change[bucket] > latest ? watch.last_change[bucket] : latest;
