@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "comm/comm.h"
+#include "worker/doctor.h"
 #include "worker/fault_point.h"
 #include "worker/generate.h"
 #include "worker/trainer.h"
@@ -22,6 +23,7 @@ static int worker_usage(FILE *out, int code)
           "NAME]\n"
           "       muster-worker --generate PATH [--prompt TEXT] [--tokens N] [--temperature T] [--top-k K] "
           "[--seed S]\n"
+          "       mpirun -n RANKS muster-worker --doctor [--floor GB_PER_S] [JOB.yaml]\n"
           "\n"
           "One rank of a training run. Usually started by `muster run`.\n"
           "example: mpirun -n 2 muster-worker configs/quickstart.yaml\n"
@@ -103,12 +105,13 @@ static int worker_train(struct trainer_options *options)
     struct comm *comm = NULL;
     struct text report;
     text_init(&report);
-    bool finished = false;
+    bool finished = false, training = false;
     struct watchdog *watchdog = NULL;
     options->end = worker_end;
     options->watchdog = &watchdog;
     options->report = &report;
     options->finished = &finished;
+    options->training = &training;
     enum muster_status status = comm_mpi_create(&comm, &err);
     if (status) {
         fprintf(stderr, "muster-worker: %s\n", err.text);
@@ -121,6 +124,8 @@ static int worker_train(struct trainer_options *options)
     if (!status)
         status = trainer_run(comm, options, &err);
     int code = muster_status_exit_code(status);
+    if (status == MUSTER_ERR_NO_MEMORY && training)
+        code = MUSTER_EXIT_FAILED;
     if (report.length > 0)
         fputs(report.data, stderr);
     bool shared = finished || worker_error_is_shared(status);
@@ -147,6 +152,39 @@ static int worker_train(struct trainer_options *options)
     return code;
 }
 
+/* --doctor [--floor GB_PER_S] [JOB.yaml]; 2 = a line is red. */
+static int worker_doctor(int argc, char **argv)
+{
+    struct doctor_options options = {.floor_gb_per_s = 0.0};
+    for (int i = 2; i < argc; i++) {
+        if (!strcmp(argv[i], "--floor") && i + 1 < argc) {
+            if (!text_parse_double(argv[++i], &options.floor_gb_per_s))
+                return worker_usage(stderr, MUSTER_EXIT_BAD_INPUT);
+        } else {
+            options.job_path = argv[i];
+        }
+    }
+    struct muster_error err = {0};
+    struct comm *comm = NULL;
+    struct text out;
+    int red_count = 0;
+    text_init(&out);
+    enum muster_status status = comm_mpi_create(&comm, &err);
+    if (!status && comm->rank != 0)
+        log_console_level_set(LOG_SILENT);
+    if (!status)
+        status = doctor_run(comm, &options, &out, &red_count, &err);
+    if (!status && comm->rank == 0)
+        fputs(out.data, stdout);
+    text_release(&out);
+    if (status)
+        fprintf(stderr, "muster-worker: %s\n", err.text);
+    if (status && comm)
+        comm_abort(comm, MUSTER_EXIT_FAILED);
+    comm_destroy(comm);
+    return status || red_count > 0 ? MUSTER_EXIT_BAD_INPUT : MUSTER_EXIT_DONE;
+}
+
 int main(int argc, char **argv)
 {
     double launched_s = clock_seconds();
@@ -154,6 +192,8 @@ int main(int argc, char **argv)
         return worker_usage(stdout, MUSTER_EXIT_DONE);
     if (argc > 1 && !strcmp(argv[1], "--generate"))
         return worker_generate(argc, argv);
+    if (argc > 1 && !strcmp(argv[1], "--doctor"))
+        return worker_doctor(argc, argv);
     struct stop_signal stop;
     stop_signal_init(&stop);
     signal(SIGPIPE, SIG_IGN);

@@ -231,6 +231,7 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
 {
     const struct job *job = t->share.job;
     *stopped = false;
+    *t->options->training = true;
     time_limit_init(&t->limit, job->train.max_time_s, getenv, 1e-3 * (double)clock_unix_ms());
     log_info("first step begins %.3f s after launch", clock_seconds() - t->options->launched_s);
     while (t->steps_done < job->train.max_steps && !*stopped) {
@@ -253,10 +254,13 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
         status = run_guard_step(&t->guard, t->steps_done - 1, train_step_rank_seconds(t->step),
                                 clock_seconds(), &t->telemetry, err);
         bool last = t->steps_done == job->train.max_steps;
-        if (!status && t->evaluator && !*stopped && (last || trainer_due(job->eval.interval, t->steps_done)))
+        bool evaluates = t->evaluator && (last || trainer_due(job->eval.interval, t->steps_done));
+        if (!status && evaluates && !*stopped)
             status = trainer_evaluate(t, err);
         if (!status && (last || *stopped || trainer_due(job->checkpoint.save_interval, t->steps_done)))
             status = trainer_save(t, err);
+        if (!status && evaluates && *stopped) /* nobody will come back to this step: but first things first */
+            status = trainer_evaluate(t, err);
         if (status)
             return status;
     }

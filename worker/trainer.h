@@ -25,6 +25,7 @@ struct trainer_options {
     void (*end)(int exit_code); /* ends the process at once, from any thread: another rank is lost */
     struct watchdog **watchdog; /* receives the rank's watchdog, to be destroyed after MPI has ended; NULL
                                    where the job has none */
+    bool *training;             /* set before the first step: a lack of memory after it is no bad input */
     bool *finished;             /* set when all ranks got through: they return the same status then */
 };
 

@@ -30,6 +30,7 @@ struct cli {
 extern const struct cli_verb cli_verb_check;
 extern const struct cli_verb cli_verb_ckpt;
 extern const struct cli_verb cli_verb_data;
+extern const struct cli_verb cli_verb_doctor;
 extern const struct cli_verb cli_verb_generate;
 extern const struct cli_verb cli_verb_plan;
 extern const struct cli_verb cli_verb_run;

@@ -137,7 +137,10 @@ static void words_add(struct launch_command *command, const struct launch_option
     for (int i = 0; i < options->extra_count; i++)
         word_add(command, options->extra[i]);
     word_add(command, options->worker);
-    path_add(command, options->job_path);
+    for (const char *const *word = options->worker_options; word != NULL && *word != NULL; word++)
+        word_add(command, *word);
+    if (options->job_path != NULL)
+        path_add(command, options->job_path);
     if (options->resume != NULL) {
         word_add(command, "--resume");
         path_add(command, options->resume);

@@ -17,12 +17,13 @@
 
 struct launch_options {
     int ranks;
-    int cores;            /* of this host, for this process */
-    const char *worker;   /* launch_worker_path */
-    const char *job_path; /* any name, also one that looks like an option */
-    const char *resume;   /* NULL = as the job says */
-    const char *hostfile; /* NULL = this host, or the allocation of a batch system */
-    char *const *extra;   /* words for mpirun itself */
+    int cores;                         /* of this host, for this process */
+    const char *worker;                /* launch_worker_path */
+    const char *job_path;              /* any name, also one that looks like an option; NULL = none */
+    const char *const *worker_options; /* words before the job, ends with NULL; or NULL */
+    const char *resume;                /* NULL = as the job says */
+    const char *hostfile;              /* NULL = this host, or the allocation of a batch system */
+    char *const *extra;                /* words for mpirun itself */
     int extra_count;
     bool live; /* a person is watching */
 };
@@ -46,6 +47,12 @@ void launch_command_release(struct launch_command *command);
 /** One line that a POSIX shell would read back as the same words and settings. */
 void launch_command_print(const struct launch_command *command, struct text *out);
 
+enum launch_wish {
+    LAUNCH_GO_ON = 0,
+    LAUNCH_SAVE, /* the ranks save and leave as after a first signal, without a word */
+    LAUNCH_END,  /* they are ended: a failure */
+};
+
 struct launch_supervision {
     FILE *err;            /* for a person; mpirun's standard error goes through here */
     bool live;            /* the terminal's last line is unfinished */
@@ -53,10 +60,9 @@ struct launch_supervision {
     int kill_after_ms;    /* from the second signal to SIGKILL */
     int orphan_ms;        /* how long ranks may outlive mpirun */
     const sigset_t *mask; /* signals that mpirun starts with blocked; NULL = those that are blocked now */
-    /* Any may be NULL. started: once, with mpirun's process id. wants_stop: asked every poll_ms; true makes
-     * the ranks save and leave as after a first signal, without a word. */
+    /* Any may be NULL. started: once, with mpirun's process id. ask: every poll_ms. */
     void (*started)(void *context, pid_t mpirun);
-    bool (*wants_stop)(void *context);
+    enum launch_wish (*ask)(void *context);
     void *context;
     int poll_ms; /* 0 = never */
 };
@@ -67,7 +73,7 @@ struct launch_outcome {
     bool failed;     /* neither done, nor bad input, nor stopped: `cause` says what happened */
     bool host_lost;  /* mpirun lost a whole host, or could not reach one */
     int stops;       /* signals to this process: 1 = save and stop, 2 and more = end at once */
-    bool on_request; /* wants_stop had the ranks asked to stop */
+    bool on_request; /* LAUNCH_SAVE had the ranks asked to stop */
     int rank;        /* that was killed by a signal, as mpirun named it; -1 = not known */
     char host[64];   /* where it was, or "" */
     char cause[256]; /* "rank 3 on node07 was killed by signal 9 (mpirun returned 137)"; "" unless failed */

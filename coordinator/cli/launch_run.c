@@ -35,7 +35,8 @@ struct run {
     pid_t mpirun;
     bool had_children; /* before the start: then descendants that come to us may be others' */
     int stops;         /* signals to us: 1 = asked to save and leave, 2 = to end, 3 = killed */
-    bool on_request;   /* asked to save and leave by wants_stop */
+    bool on_request;   /* asked to save and leave by LAUNCH_SAVE */
+    bool overdue;      /* ended by LAUNCH_END */
     bool ended;
     int wait_status;
 };
@@ -233,14 +234,20 @@ static void run_take_errors(struct run *run)
     }
 }
 
-static void run_ask_whether_to_stop(struct run *run)
+static void run_ask(struct run *run)
 {
     const struct launch_supervision *supervision = run->supervision;
-    if (run->stops > 0 || run->on_request || supervision->wants_stop == NULL ||
-        !supervision->wants_stop(supervision->context))
+    if (run->stops > 0 || run->on_request || run->overdue || supervision->ask == NULL)
         return;
-    run->on_request = true;
-    run_ask_to_save(run);
+    enum launch_wish wish = supervision->ask(supervision->context);
+    run->on_request = wish == LAUNCH_SAVE;
+    run->overdue = wish == LAUNCH_END;
+    if (run->on_request)
+        run_ask_to_save(run);
+    if (run->overdue) {
+        kill(-run->mpirun, SIGTERM);
+        run_timer_set(run, supervision->kill_after_ms, 0);
+    }
 }
 
 static void run_watch(struct run *run)
@@ -254,13 +261,13 @@ static void run_watch(struct run *run)
         if (ready < 0)
             continue;
         if (ready == 0)
-            run_ask_whether_to_stop(run);
+            run_ask(run);
         if (events[2].revents)
             run_take_errors(run);
         if (events[0].revents)
             run_take_signals(run);
         if (events[1].revents && run_timer_expired(run) && !run->ended) {
-            if (run->stops <= 1)
+            if (run->stops <= 1 && !run->overdue)
                 kill(run->mpirun, SIGUSR1);
             else
                 kill(-run->mpirun, SIGKILL);
@@ -315,6 +322,8 @@ static void cause_write(const struct run *run, int code, struct launch_outcome *
         snprintf(who, sizeof who, "rank %d on %s", run->banners.rank, run->banners.host);
     if (run->stops >= 2)
         snprintf(outcome->cause, sizeof outcome->cause, "ended at once, as asked");
+    else if (run->overdue)
+        snprintf(outcome->cause, sizeof outcome->cause, "the ranks did not start in time and were ended");
     else if (WIFSIGNALED(run->wait_status))
         snprintf(outcome->cause, sizeof outcome->cause, "mpirun was killed by signal %d (%s)",
                  WTERMSIG(run->wait_status), strsignal(WTERMSIG(run->wait_status)));

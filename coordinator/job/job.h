@@ -123,7 +123,7 @@ struct job {
     } logging;
     struct {
         int64_t max_restarts, give_up_after;
-        double restart_backoff_s, host_retry_s;
+        double restart_backoff_s, start_timeout_s, host_retry_s;
         int64_t host_failures_max;
     } supervisor;
     struct {

@@ -15,12 +15,13 @@
 #include "base/clock.h"
 #include "base/epoch.h"
 #include "base/event_log.h"
+#include "coordinator/ckpt/ckpt.h"
 #include "coordinator/supervise/supervise_cleanup.h"
 #include "coordinator/supervise/supervise_events.h"
 #include "coordinator/supervise/supervise_folder.h"
 #include "coordinator/supervise/supervise_policy.h"
 
-enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000 };
+enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000, POLL_MS = 1000 };
 
 struct supervise {
     const struct supervise_options *options;
@@ -32,6 +33,7 @@ struct supervise {
     sigset_t stops, mask_before;
     int64_t epoch, launches, events_bytes;
     double launched_unix_s;
+    bool has_started; /* the launch's ranks have found each other and loaded their state */
 };
 
 static double unix_s(void)
@@ -65,6 +67,17 @@ static void launcher_started(void *context, pid_t launcher)
     supervise_launcher_here(&here, launcher);
     supervise_launcher_write(run_folder(s), &here,
                              NULL); /* only a killed supervisor's successor would miss it */
+}
+
+/* Whether the ranks are still where nobody but us would notice that one hangs: before their watchdogs run. */
+static enum launch_wish launch_judge(void *context)
+{
+    struct supervise *s = context;
+    if (!s->has_started)
+        s->has_started = supervise_launch_has_started(run_folder(s));
+    bool overdue =
+        !s->has_started && unix_s() - s->launched_unix_s > s->options->job->supervisor.start_timeout_s;
+    return overdue ? LAUNCH_END : LAUNCH_GO_ON;
 }
 
 static void signals_block(struct supervise *s)
@@ -102,6 +115,8 @@ static enum muster_status supervise_open(struct supervise *s, const struct super
                         .orphan_ms = ORPHAN_MS,
                         .mask = &s->mask_before,
                         .started = launcher_started,
+                        .ask = launch_judge,
+                        .poll_ms = POLL_MS,
                         .context = s},
         .limits = {job->supervisor.max_restarts, job->supervisor.give_up_after,
                    job->supervisor.restart_backoff_s},
@@ -175,6 +190,7 @@ static enum muster_status supervise_launch(struct supervise *s, struct launch_ou
     enum muster_status status = launch_prepare(s, &command, err);
     if (status == MUSTER_OK) {
         s->launches++;
+        s->has_started = false;
         s->launched_unix_s = unix_s();
         s->events_bytes = event_log_size(run_folder(s));
         snprintf(text, sizeof text, "%d rank%s", s->options->launch.ranks,
@@ -290,6 +306,15 @@ static bool death_answer(struct supervise *s, struct launch_outcome *outcome, in
     return verdict.restart;
 }
 
+/* A rank that died while old checkpoints were removed can have left half of one, and no later save has come
+ * by. */
+static void run_finish(const struct supervise *s)
+{
+    event_add(s, "done", NULL, NULL);
+    if (s->launches > 1)
+        ckpt_prune(s->options->job->checkpoint.dir, INT32_MAX, NULL);
+}
+
 enum muster_status supervise_run(const struct supervise_options *options, int *exit_code,
                                  struct muster_error *err)
 {
@@ -306,7 +331,7 @@ enum muster_status supervise_run(const struct supervise_options *options, int *e
         again = outcome.failed && death_answer(&s, &outcome, exit_code);
     }
     if (status == MUSTER_OK && *exit_code == MUSTER_EXIT_DONE)
-        event_add(&s, "done", NULL, NULL);
+        run_finish(&s);
     supervise_close(&s);
     return status;
 }

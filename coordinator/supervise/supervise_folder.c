@@ -23,6 +23,7 @@ enum { LAUNCHER_BYTES_MAX = 3 * FS_PATH_MAX, TAIL_BYTES = 16384 };
 
 static const char lock_name[] = "supervisor.lock", launcher_name[] = "launcher",
                   metrics_name[] = "metrics.jsonl";
+static const char plan_name[] = "plan.json";
 
 enum muster_status supervise_folder_lock(const char *folder, struct fs_lock *lock, struct muster_error *err)
 {
@@ -83,6 +84,21 @@ enum muster_status supervise_launcher_write(const char *folder, const struct sup
     return status;
 }
 
+static double changed_unix_s(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 ? (double)info.st_mtim.tv_sec + 1e-9 * (double)info.st_mtim.tv_nsec : 0.0;
+}
+
+/* Both times are the file system's own. */
+bool supervise_launch_has_started(const char *folder)
+{
+    char epoch[FS_PATH_MAX], plan[FS_PATH_MAX];
+    return fs_path_join(epoch, folder, EPOCH_FILE_NAME, NULL) == MUSTER_OK &&
+           fs_path_join(plan, folder, plan_name, NULL) == MUSTER_OK &&
+           changed_unix_s(plan) >= changed_unix_s(epoch);
+}
+
 /* Cuts the next line off; NULL when there is none, or when it does not fit into `size` bytes. */
 static const char *line_cut(char **rest, size_t size)
 {
@@ -123,12 +139,6 @@ void supervise_launcher_forget(const char *folder)
     char path[FS_PATH_MAX];
     if (fs_path_join(path, folder, launcher_name, NULL) == MUSTER_OK)
         unlink(path);
-}
-
-static double changed_unix_s(const char *path)
-{
-    struct stat info;
-    return stat(path, &info) == 0 ? (double)info.st_mtim.tv_sec + 1e-9 * (double)info.st_mtim.tv_nsec : 0.0;
 }
 
 /* The checkpoint whose MANIFEST is youngest: after `--resume never` older ones may be of later steps. */

@@ -38,6 +38,10 @@ enum muster_status supervise_launcher_write(const char *folder, const struct sup
 bool supervise_launcher_read(const char *folder, struct supervise_launcher *launcher);
 void supervise_launcher_forget(const char *folder);
 
+/** Whether the ranks of the newest epoch have got as far as writing plan.json, just before their first step.
+ */
+bool supervise_launch_has_started(const char *folder);
+
 struct supervise_progress {
     int64_t saved_step;    /* of the checkpoint committed last; -1 = none */
     double saved_unix_s;   /* when it was committed */
