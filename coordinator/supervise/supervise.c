@@ -20,6 +20,7 @@
 #include "coordinator/supervise/supervise_events.h"
 #include "coordinator/supervise/supervise_folder.h"
 #include "coordinator/supervise/supervise_policy.h"
+#include "coordinator/supervise/supervise_roster.h"
 
 enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000, POLL_MS = 1000 };
 
@@ -33,6 +34,8 @@ struct supervise {
     sigset_t stops, mask_before;
     int64_t epoch, launches, events_bytes;
     double launched_unix_s;
+    struct supervise_roster roster;
+    int ranks;        /* of the launch in hand */
     bool has_started; /* the launch's ranks have found each other and loaded their state */
 };
 
@@ -75,6 +78,8 @@ static enum launch_wish launch_judge(void *context)
     struct supervise *s = context;
     if (!s->has_started)
         s->has_started = supervise_launch_has_started(run_folder(s));
+    if (s->has_started && supervise_roster_come_back(&s->roster, unix_s(), true))
+        return LAUNCH_SAVE;
     bool overdue =
         !s->has_started && unix_s() - s->launched_unix_s > s->options->job->supervisor.start_timeout_s;
     return overdue ? LAUNCH_END : LAUNCH_GO_ON;
@@ -138,11 +143,14 @@ static enum muster_status supervise_open(struct supervise *s, const struct super
     if (status == MUSTER_OK)
         status = supervise_progress_read(job, &s->first, err);
     supervise_history_init(&s->history, s->first.saved_step);
-    return status;
+    return status == MUSTER_OK
+               ? supervise_roster_open(&s->roster, options->launch.hostfile, job, &s->supervision, err)
+               : status;
 }
 
 static void supervise_close(struct supervise *s)
 {
+    supervise_roster_release(&s->roster);
     fs_lock_release(&s->lock);
     sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
 }
@@ -169,11 +177,15 @@ static enum muster_status resume_choose(const struct supervise *s, char path[FS_
 static enum muster_status launch_prepare(struct supervise *s, struct launch_command *command,
                                          struct muster_error *err)
 {
-    char path[FS_PATH_MAX], number[32];
+    char path[FS_PATH_MAX], hosts[FS_PATH_MAX], number[32];
     struct launch_options options = s->options->launch;
     enum muster_status status = supervise_progress_read(s->options->job, &s->before, err);
     if (status == MUSTER_OK)
         status = resume_choose(s, path, &options.resume, err);
+    supervise_roster_come_back(&s->roster, unix_s(), false);
+    if (status == MUSTER_OK)
+        status = supervise_roster_choose(&s->roster, &options, run_folder(s), hosts, err);
+    s->ranks = options.ranks;
     if (status == MUSTER_OK)
         status = supervise_epoch_take(run_folder(s), &s->epoch, err);
     snprintf(number, sizeof number, "%" PRId64, s->epoch);
@@ -193,8 +205,7 @@ static enum muster_status supervise_launch(struct supervise *s, struct launch_ou
         s->has_started = false;
         s->launched_unix_s = unix_s();
         s->events_bytes = event_log_size(run_folder(s));
-        snprintf(text, sizeof text, "%d rank%s", s->options->launch.ranks,
-                 s->options->launch.ranks == 1 ? "" : "s");
+        snprintf(text, sizeof text, "%d rank%s", s->ranks, s->ranks == 1 ? "" : "s");
         event_add(s, "launch", NULL, text);
         status = launch_run(&command, &s->supervision, outcome, err);
         supervise_launcher_forget(run_folder(s));
@@ -268,8 +279,9 @@ static void restart_print(const struct supervise *s, const struct supervise_verd
     text_print(out, "; restarting");
     if (verdict->delay_s > 0.0)
         text_print(out, " in %s", delay);
-    text_print(out, " on %d rank%s (restart %" PRId64 " of at most %" PRId64 ")", s->options->launch.ranks,
-               s->options->launch.ranks == 1 ? "" : "s", s->history.restarts, s->limits.max_restarts);
+    int ranks = supervise_hosts_ranks(&s->roster.hosts, s->options->launch.ranks);
+    text_print(out, " on %d rank%s (restart %" PRId64 " of at most %" PRId64 ")", ranks,
+               ranks == 1 ? "" : "s", s->history.restarts, s->limits.max_restarts);
 }
 
 /* True when the ranks are to be started again; otherwise *exit_code is the run's. */
@@ -282,6 +294,8 @@ static bool death_answer(struct supervise *s, struct launch_outcome *outcome, in
     cause_print(s, outcome, &said);
     *exit_code = outcome->stops == 1 ? MUSTER_EXIT_RESUMABLE : MUSTER_EXIT_FAILED;
     bool asked = outcome->stops > 0 || s->options->no_restart;
+    if (!asked)
+        supervise_roster_blame(&s->roster, outcome, unix_s());
     bool known = !asked && supervise_progress_read(s->options->job, &now, NULL) == MUSTER_OK;
     if (known) {
         const struct supervise_death death = {now.saved_step, now.step_unix_s > s->before.step_unix_s};
@@ -328,7 +342,9 @@ enum muster_status supervise_run(const struct supervise_options *options, int *e
         if (status != MUSTER_OK)
             break;
         *exit_code = outcome.exit_code;
-        again = outcome.failed && death_answer(&s, &outcome, exit_code);
+        bool grows = outcome.on_request && outcome.stops == 0 && !outcome.failed;
+        again = (grows && *exit_code == MUSTER_EXIT_RESUMABLE) ||
+                (outcome.failed && death_answer(&s, &outcome, exit_code));
     }
     if (status == MUSTER_OK && *exit_code == MUSTER_EXIT_DONE)
         run_finish(&s);
