@@ -35,10 +35,10 @@ attempts_max=12 # starts of one run; each fault can ask for one
 
 # The point, how often the slowest rank passes it in its first five steps at least, and whether only the end of a run
 # has it. Points of the start and of a save have one.
-points="startup:1 resume:1 broadcast:5 all_gather:10 exchange:5 step:5 data:10 forward:10 backward:10 optimizer:5
+points="startup:1 resume:1 broadcast:5 all_gather:10 reduce:5 local_barrier:5 step:5 data:10 forward:10 backward:10 optimizer:5
     evaluation:1 save:1 all_reduce:2 ${MUSTER_CAMPAIGN_POINTS:-} shutdown:1:end finalize:1:end"
 rank_actions="kill segv abort exit0 term usr1 oom ${MUSTER_CAMPAIGN_STOPS:-}"
-oom_points="step exchange data forward backward optimizer evaluation save" # while it starts, too little memory is bad input
+oom_points="step reduce data forward backward optimizer evaluation save" # while it starts, too little memory is bad input
 mpirun_actions="kill segv abort term usr1 stop"
 supervisor_actions="kill segv abort term usr1"
 
@@ -244,7 +244,7 @@ if ((job_steps > 0)); then
     faults=
     for ((i = 0; i < job_faults; i++)); do
         action=(kill kill segv abort exit0 oom)
-        point=(step step exchange optimizer forward backward all_gather data save)
+        point=(step step reduce local_barrier optimizer forward backward all_gather data save)
         name=${point[RANDOM % ${#point[@]}]} target=
         hit=$((RANDOM % 15 + 1))
         case $name in

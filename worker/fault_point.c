@@ -290,6 +290,12 @@ static enum muster_status fault_all_reduce_f32(struct comm *c, float *data, int6
     return inner_of(c)->all_reduce_f32(c, data, count, err);
 }
 
+static enum muster_status fault_local_barrier(struct comm *c, struct muster_error *err)
+{
+    fault_point("local_barrier");
+    return inner_of(c)->local_barrier(c, err);
+}
+
 enum muster_status fault_point_collectives(struct comm *comm, struct muster_error *err)
 {
     if (!fault.armed)
@@ -307,6 +313,7 @@ enum muster_status fault_point_collectives(struct comm *comm, struct muster_erro
     table->ops.exchange = fault_exchange;
     table->ops.reduce_scatter_f32 = fault_reduce_scatter_f32;
     table->ops.all_reduce_f32 = fault_all_reduce_f32;
+    table->ops.local_barrier = fault_local_barrier;
     comm->ops = &table->ops;
     return MUSTER_OK;
 }

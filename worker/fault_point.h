@@ -30,7 +30,8 @@ enum muster_status fault_point_status(const char *name, struct muster_error *err
 
 /**
  * Makes every collective of `comm` a fault point of its name (barrier, broadcast, all_gather, exchange,
- * reduce_scatter, all_reduce). Changes nothing when no fault is waited for. Before the first collective.
+ * reduce_scatter, all_reduce, local_barrier). Changes nothing when no fault is waited for. Before the first
+ * collective.
  */
 enum muster_status fault_point_collectives(struct comm *comm, struct muster_error *err);
 

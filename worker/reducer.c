@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "comm/exact_reduce.h"
+#include "worker/fault_point.h"
 #include "worker/reduce_pieces.h"
 
 struct reducer {
@@ -52,6 +53,7 @@ static bool reducer_in_windows(const struct reducer *reducer, int leaf)
 static enum muster_status reducer_exact(struct reducer *reducer, const struct reduce_piece *piece,
                                         float *mine, struct muster_error *err)
 {
+    fault_point("reduce");
     float *nodes[TREE_BLOCK_NODES_MAX];
     for (int i = 0; i < reducer->fold.node_count; i++)
         nodes[i] = reducer_at(reducer, reducer->fold.node_buffer[i], piece->unit, piece->range.begin);
