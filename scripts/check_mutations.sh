@@ -66,6 +66,8 @@ threads=the_number_of_threads_changes_nothing
 killed=a_killed_run_resumes_bit_for_bit
 stopped=a_stop_signal_saves_and_the_same_command_continues
 damaged=a_damaged_checkpoint_is_never_believed
+stages=the_zero_stage_changes_nothing
+turns=a_resume_may_change_ranks_and_zero_stage
 full=a_full_disk_does_not_stop_training
 bad=bad_input_is_named
 
@@ -100,8 +102,17 @@ mutate 'a failed save leaves its folder behind' worker/checkpoint.c 's/save_undo
 mutate 'the last rank decides whether to stop' worker/train_step.c 's/\*flags \|= \(uint64_t\)block\[0\]/*flags = (uint64_t)block[0]/' \
     $stopped
 mutate 'metrics keep the steps that were lost' worker/telemetry.c 's/step > first_step\)/step > first_step + 3)/' $killed
-mutate 'new weights are not sent to the other ranks' worker/train_step.c 's/status = rank_state_gather_bucket\(step->state, step->comm, bucket, err\);/status = MUSTER_OK;/' \
+mutate 'new weights are not sent to the other ranks' worker/train_step.c 's/status = rank_state_gather_bucket\(state, step->parts\.data, bucket, err\);/status = MUSTER_OK;/' \
     $ranks
+mutate 'weights of the step before stay in the windows' worker/train_step.c 's/param_windows_forget\(state->windows\);/(void)0;/' \
+    $stages
+mutate 'a block is used before it has come' worker/param_windows.c 's/windows->ticket\[units->units\[unit\]\.window\], err\);\n    \}/0 * windows->ticket[0], err);\n    }/' \
+    $stages
+mutate 'a gradient begins with what was in the window' worker/reducer.c 's/\(of->range\.end - of->range\.begin\) \* 4, err/0, err/' \
+    $stages
+mutate 'a resume replicates the weights alone' worker/rank_state.c 's/kind <= state->plan->state_count && !status/kind < 1 \&\& !status/' \
+    $turns
+mutate 'a leaf in the window is taken from a buffer' base/tree.c 's/(node_count - 1\] = )TREE_BUFFER_WINDOW/$1 0/' test_tree $stages
 mutate 'an evaluation forgets what does not divide' worker/evaluate.c 's/\(int64_t\)evaluator->batches \* rank \/ evaluator->comm->size/evaluator->batches \/ evaluator->comm->size * rank/' \
     $ranks
 mutate 'a kernel sums by thread' kernels/cpu/cpu_norm.c 's/groups = cpu_norm_groups\(a\), stride/groups = cpu_least(k->threads, cpu_norm_groups(a)), stride/' \
