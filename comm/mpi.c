@@ -27,6 +27,25 @@ static void mpi_abort(struct comm *c, int exit_code)
     MPI_Abort(comm_mpi_of(c)->world, exit_code);
 }
 
+/* One rank's array after the other. */
+static enum muster_status mpi_sum_create(struct comm_mpi *m, struct muster_error *err)
+{
+    size_t size = (size_t)m->base.size;
+    int *program = alloc_zeroed(2 * size, sizeof(*program));
+    enum muster_status status = MUSTER_OK;
+    m->sum_sources = alloc_zeroed(size, sizeof(*m->sum_sources));
+    if (!program || !m->sum_sources)
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for a sum of %d ranks", m->base.size);
+    for (int r = 1; r < m->base.size && !status; r++) {
+        program[2 * r - 1] = r;
+        program[2 * r] = -1;
+    }
+    if (!status)
+        status = combine_init(&m->sum, program, 2 * m->base.size - 1, m->base.size, err);
+    alloc_free(program);
+    return status;
+}
+
 static void mpi_fast_destroy(struct comm_mpi *m)
 {
     host_reduce_destroy(m->fast);
@@ -70,6 +89,8 @@ static void mpi_destroy(struct comm *c)
     alloc_free(m->block_bytes);
     comm_mpi_local_close(m);
     mpi_fast_destroy(m);
+    combine_release(&m->sum);
+    alloc_free(m->sum_sources);
     alloc_free(m);
     if (owns_mpi)
         MPI_Finalize();
@@ -221,6 +242,8 @@ enum muster_status comm_mpi_create(struct comm **out, struct muster_error *err)
         status = mpi_nodes_find(m, err);
     if (status == MUSTER_OK)
         status = comm_mpi_local_open(m, err);
+    if (status == MUSTER_OK && m->has_local)
+        status = mpi_sum_create(m, err);
     if (status == MUSTER_OK)
         status = mpi_fast_create(m, err);
     if (status != MUSTER_OK) {

@@ -10,8 +10,8 @@
 
 #include "comm/local.h"
 
-/* Sums up to here are MPI's. Longer ones are a reduce-scatter and an all-gather of blocks that stay in the
- * cache. */
+/* Sums between hosts: up to here MPI's. Longer ones are a reduce-scatter and an all-gather, block by block.
+ */
 enum { SHORT_SUM_BYTES = 64 << 10, SUM_FLOATS = 65536 };
 
 /* An all-gather between hosts goes round the ring from here on: then each block goes to a host once. */
@@ -282,6 +282,8 @@ enum muster_status comm_mpi_all_reduce_f32(struct comm *c, float *data, int64_t 
     struct comm_mpi *m = comm_mpi_of(c);
     int64_t block = (int64_t)SUM_FLOATS * c->size;
     enum muster_status status = MUSTER_OK;
+    if (c->local && c->node_count == 1)
+        return comm_mpi_local_sum(m, data, count, err);
     if (count * (int64_t)sizeof(float) <= min_i64(SHORT_SUM_BYTES, m->message_bytes_max))
         return short_all_reduce(m, data, count, err);
     for (int64_t at = 0; at < count && status == MUSTER_OK; at += block)

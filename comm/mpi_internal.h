@@ -8,6 +8,7 @@
 
 #include <mpi.h>
 
+#include "comm/combine.h"
 #include "comm/comm.h"
 #include "comm/host_reduce.h"
 #include "comm/local.h"
@@ -27,10 +28,13 @@ struct comm_mpi {
     int ring_place;              /* mine in `ring` */
     char *shared;                /* what the ranks of this host have in common (mpi_local.c), or NULL */
     struct comm_local local;     /* base.local points here while hierarchy is on */
+    uint32_t local_barriers;     /* so far, of this host */
     bool has_local;              /* all hosts could offer it */
     struct host_reduce *fast;    /* the library's sums, which need no tree */
     int64_t *owned_begin, *block_bytes; /* [size + 1], [size]: arguments of `fast` and all_gather */
     float *fast_receive;
+    struct combine sum;        /* of one array a rank, by rank (mpi_sum.c) */
+    const float **sum_sources; /* [size] */
     int64_t fast_receive_bytes;
     char transport[64];
 };
@@ -63,6 +67,10 @@ enum muster_status comm_mpi_wait(struct comm_mpi *m, MPI_Request *request, MPI_S
 enum muster_status comm_mpi_local_open(struct comm_mpi *m, struct muster_error *err);
 void comm_mpi_local_close(struct comm_mpi *m);
 enum muster_status comm_mpi_local_barrier(struct comm *c, struct muster_error *err);
+
+/** The all-reduce where all ranks are on one host and `local` is there. */
+enum muster_status comm_mpi_local_sum(struct comm_mpi *m, float *data, int64_t count,
+                                      struct muster_error *err);
 
 /* The collectives, as struct comm_ops has them. */
 enum muster_status comm_mpi_barrier(struct comm *c, struct muster_error *err);

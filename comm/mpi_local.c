@@ -11,16 +11,27 @@
 #include "comm/mpi_internal.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "comm/local.h"
-#include "comm/patience.h"
 
-enum { LINE_BYTES = 64, PAGE_BYTES = 4096 };
+enum { HEADER_BYTES = 4096, LOOKS = 2000, YIELDING_NS = 300000, SLEEP_NS = 1000000 };
+
+/* What comes before the slots. */
+struct header {
+    uint64_t token;                         /* of the offer that led here */
+    _Alignas(64) _Atomic uint32_t arrivals; /* of all ranks in all barriers; wraps */
+    _Alignas(64) _Atomic uint32_t sleepers;
+};
 
 /* How the other ranks of the host find the file. */
 struct offer {
@@ -28,21 +39,14 @@ struct offer {
     uint64_t token; /* the file's first word, so that nobody takes another one for it */
 };
 
-/* The token and the counters come before the slots. */
-static size_t header_bytes(const struct comm_mpi *m)
-{
-    size_t lines = (size_t)m->base.local_size + 1;
-    return (lines * LINE_BYTES + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
-}
-
 static size_t map_bytes(const struct comm_mpi *m)
 {
-    return header_bytes(m) + 2 * (size_t)m->base.local_size * COMM_LOCAL_HALF_BYTES;
+    return HEADER_BYTES + 2 * (size_t)m->base.local_size * COMM_LOCAL_HALF_BYTES;
 }
 
-static _Atomic uint64_t *counter_of(const struct comm_mpi *m, int local_rank)
+static struct header *header_of(const struct comm_mpi *m)
 {
-    return (_Atomic uint64_t *)(void *)(m->shared + (size_t)(local_rank + 1) * LINE_BYTES);
+    return (struct header *)(void *)m->shared;
 }
 
 static void file_map(struct comm_mpi *m, int fd)
@@ -59,7 +63,7 @@ static int file_make(struct comm_mpi *m, struct offer *offer)
         file_map(m, fd);
     *offer = (struct offer){.pid = getpid(), .fd = fd, .token = (uint64_t)clock_monotonic_ns()};
     if (m->shared)
-        *(uint64_t *)(void *)m->shared = offer->token;
+        header_of(m)->token = offer->token;
     return fd;
 }
 
@@ -70,7 +74,7 @@ static int file_open(struct comm_mpi *m, const struct offer *offer)
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd >= 0 && lseek(fd, 0, SEEK_END) == (off_t)map_bytes(m))
         file_map(m, fd);
-    if (m->shared && *(uint64_t *)(void *)m->shared != offer->token)
+    if (m->shared && header_of(m)->token != offer->token)
         comm_mpi_local_close(m);
     return fd;
 }
@@ -97,7 +101,7 @@ enum muster_status comm_mpi_local_open(struct comm_mpi *m, struct muster_error *
     if (host != MPI_COMM_NULL)
         MPI_Comm_free(&host);
     if (code == MPI_SUCCESS && good) {
-        m->local.slots = m->shared ? m->shared + header_bytes(m) : NULL;
+        m->local.slots = m->shared ? m->shared + HEADER_BYTES : NULL;
         m->base.local = &m->local;
         m->has_local = true;
     } else {
@@ -115,19 +119,59 @@ void comm_mpi_local_close(struct comm_mpi *m)
     m->has_local = false;
 }
 
+static void core_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* `arrivals` wraps: a barrier is complete when they are not behind its number of them. */
+static bool is_complete(uint32_t arrivals, uint32_t due)
+{
+    return (int32_t)(arrivals - due) >= 0;
+}
+
+/* Returns when all are there, after a millisecond, or for no reason. */
+static void barrier_sleep(struct header *header, uint32_t due)
+{
+    const struct timespec most = {.tv_nsec = SLEEP_NS};
+    atomic_fetch_add(&header->sleepers, 1);
+    uint32_t seen = atomic_load(&header->arrivals);
+    if (!is_complete(seen, due))
+        syscall(SYS_futex, &header->arrivals, FUTEX_WAIT, seen, &most, NULL, 0);
+    atomic_fetch_sub(&header->sleepers, 1);
+}
+
 enum muster_status comm_mpi_local_barrier(struct comm *c, struct muster_error *err)
 {
     struct comm_mpi *m = comm_mpi_of(c);
-    uint64_t count = atomic_load_explicit(counter_of(m, c->local_rank), memory_order_relaxed) + 1;
-    struct patience patience = {0};
-    atomic_store_explicit(counter_of(m, c->local_rank), count, memory_order_release);
-    for (int r = 0; r < c->local_size; r++)
-        while (atomic_load_explicit(counter_of(m, r), memory_order_acquire) < count) {
-            int there;
-            if (patience_is_long(&patience))
-                MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, m->world, &there, MPI_STATUS_IGNORE);
-            if (!patience_go_on(&patience, c->timeout_ms))
-                return comm_mpi_wait_over(m, -1, "barrier of a host", err);
+    struct header *header = header_of(m);
+    uint32_t due = ++m->local_barriers * (uint32_t)c->local_size;
+    if (atomic_fetch_add(&header->arrivals, 1) + 1 == due) {
+        if (atomic_load(&header->sleepers) > 0)
+            syscall(SYS_futex, &header->arrivals, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        return MUSTER_OK;
+    }
+    int64_t begin_ns = 0, waited_ns = 0;
+    for (int look = 0; !is_complete(atomic_load_explicit(&header->arrivals, memory_order_acquire), due);) {
+        int there;
+        if (look++ < LOOKS) {
+            core_relax();
+            continue;
         }
+        begin_ns = begin_ns ? begin_ns : clock_monotonic_ns();
+        waited_ns = clock_monotonic_ns() - begin_ns;
+        if (waited_ns < YIELDING_NS) {
+            sched_yield();
+            continue;
+        }
+        barrier_sleep(header, due);
+        MPI_Iprobe(MPI_ANY_SOURCE, MPI_ANY_TAG, m->world, &there, MPI_STATUS_IGNORE);
+        if (c->timeout_ms > 0 && waited_ns > c->timeout_ms * 1000000)
+            return comm_mpi_wait_over(m, -1, "barrier of a host", err);
+    }
     return MUSTER_OK;
 }

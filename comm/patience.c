@@ -11,14 +11,9 @@
 
 enum { LOOKS_AWAKE = 100, YIELDING_NS = 100000, SLEEP_NS = 20000 };
 
-bool patience_is_long(const struct patience *patience)
-{
-    return patience->looks >= LOOKS_AWAKE;
-}
-
 bool patience_go_on(struct patience *patience, int64_t timeout_ms)
 {
-    if (!patience_is_long(patience)) {
+    if (patience->looks < LOOKS_AWAKE) {
         patience->looks++;
         return true;
     }

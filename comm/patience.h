@@ -21,7 +21,4 @@ struct patience {
  * `timeout_ms`; 0 = no limit. */
 bool patience_go_on(struct patience *patience, int64_t timeout_ms);
 
-/** True once the wait has begun to let others run. */
-bool patience_is_long(const struct patience *patience);
-
 #endif

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "comm/comm.h"
+
+#include "worker/bench_comm.h"
 #include "worker/doctor.h"
 #include "worker/fault_point.h"
 #include "worker/generate.h"
@@ -67,6 +69,26 @@ static int worker_generate(int argc, char **argv)
     else
         fwrite(out.data, 1, out.length, stdout), fputc('\n', stdout);
     text_release(&out);
+    return muster_status_exit_code(status);
+}
+
+/* What `muster bench comm` starts. */
+static int worker_bench_comm(int argc, char **argv)
+{
+    struct bench_comm_options options = {.min_bytes = 1 << 10, .max_bytes = 64 << 20, .hierarchy = true};
+    struct muster_error err = {0};
+    struct comm *comm = NULL;
+    enum muster_status status = bench_comm_parse(argc, argv, &options, &err);
+    if (!status)
+        status = comm_mpi_create(&comm, &err);
+    if (!status)
+        status = bench_comm_run(comm, &options, stdout, &err);
+    bool shared = status == MUSTER_ERR_BAD_INPUT;
+    if (status && (!shared || !comm || comm->rank == 0))
+        fprintf(stderr, "muster-worker: %s\n", err.text);
+    if (status && comm && !shared)
+        comm_abort(comm, muster_status_exit_code(status));
+    comm_destroy(comm);
     return muster_status_exit_code(status);
 }
 
@@ -194,6 +216,8 @@ int main(int argc, char **argv)
         return worker_generate(argc, argv);
     if (argc > 1 && !strcmp(argv[1], "--doctor"))
         return worker_doctor(argc, argv);
+    if (argc > 1 && !strcmp(argv[1], "--bench-comm"))
+        return worker_bench_comm(argc - 1, argv + 1);
     struct stop_signal stop;
     stop_signal_init(&stop);
     signal(SIGPIPE, SIG_IGN);

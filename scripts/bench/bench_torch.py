@@ -70,11 +70,13 @@ def parse_args():
     parser.add_argument("--data", required=True)
     parser.add_argument("--token-bytes", type=int, choices=(1, 2), required=True)
     parser.add_argument("--metrics", required=True, help="file of JSON lines that rank 0 writes")
-    for name in ("layers", "width", "heads", "vocabulary", "length", "micro-batch", "accumulate", "steps", "threads"):
+    for name in ("layers", "width", "heads", "vocabulary", "length", "micro-batch", "steps", "threads"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--accumulate", type=int, default=1, help="micro-batches a step")
     parser.add_argument("--precision", choices=("fp32", "bf16"), required=True)
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--bucket-mb", type=int, default=25, help="DDP's own default unless told")
     return parser.parse_args()
 
 
@@ -101,7 +103,8 @@ def make_model(args):
     module = torch.compile(bare) if args.compile else bare
     if dist.get_world_size() > 1:
         module = DistributedDataParallel(
-            module, gradient_as_bucket_view=True, broadcast_buffers=False, static_graph=not args.compile and args.accumulate == 1
+            module, gradient_as_bucket_view=True, broadcast_buffers=False, bucket_cap_mb=args.bucket_mb,
+            static_graph=not args.compile and args.accumulate == 1,
         )
     return bare, module, optimizer
 

@@ -102,14 +102,14 @@ train:
   precision: {case.precision}
 optimizer: {{type: adamw, lr: 1e-4, beta1: 0.9, beta2: 0.95, weight_decay: 0.1}}
 scheduler: {{type: constant}}
-parallel: {{threads: {threads}, logical_workers: {ranks}, reduce: {reduce}}}
+parallel: {{threads: {threads}, logical_workers: {ranks}, {parallel}}}
 checkpoint: {{resume: never}}
 """
 
 
-def muster_commands(case, folder, data, worker, reduce, ranks, threads):
-    """One mpirun. Neither program's ranks are bound to cores."""
-    text = JOB.format(
+def job_text(case, folder, data, ranks, threads, parallel):
+    """The job file; `parallel` is what it says in that section besides threads and logical workers."""
+    return JOB.format(
         case=case,
         folder=folder,
         data=data,
@@ -117,10 +117,14 @@ def muster_commands(case, folder, data, worker, reduce, ranks, threads):
         batch=case.micro_batch * case.accumulate * ranks,
         ranks=ranks,
         threads=threads,
-        reduce=reduce,
+        parallel=", ".join(f"{key}: {value}" for key, value in parallel.items()),
     )
+
+
+def muster_commands(case, folder, data, worker, reduce, ranks, threads):
+    """One mpirun. Neither program's ranks are bound to cores."""
     job = folder / "bench.yaml"
-    job.write_text(text, encoding="utf-8")
+    job.write_text(job_text(case, folder, data, ranks, threads, {"reduce": reduce}), encoding="utf-8")
     environment = {"OMP_NUM_THREADS": str(threads)}
     if os.geteuid() == 0:
         environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}

@@ -39,17 +39,18 @@ static struct comm *comm_open(const char *list, bool hierarchy)
 
 START_TEST(the_sum_has_the_same_bits_on_any_hosts)
 {
-    static const int leaves[] = {8, 12, 13, 64};
+    static const int leaves[] = {8, 13, 64}, kinds[] = {0, 1, 5, 6, 10, 15};
     for (int hierarchy = 0; hierarchy < 2; hierarchy++) {
         struct comm *c = comm_open(hosts[_i], hierarchy);
         if (!c)
             return;
-        for (int l = 0; l < 4; l++)
-            for (int kind = 0; kind < 16; kind++) {
-                struct layout layout = layout_make(c->size, leaves[l], kind % 3 ? 601 : 37, kind);
-                reduce_check(c, &layout, kind % 2 == 0, 0);
+        for (int l = 0; l < 3; l++)
+            for (int k = 0; k < 6; k++) {
+                struct layout layout = layout_make(c->size, leaves[l], k % 2 ? 601 : 37, kinds[k]);
+                reduce_check(c, &layout, k < 3, 0);
             }
-        struct layout large = layout_make(c->size, c->size + 1, (int64_t)c->size * 280000 + 11, 0);
+        struct layout large =
+            layout_make(c->size, c->size + 1, (int64_t)c->size * 70000 + 11, 0); /* a round has 65536 */
         reduce_check(c, &large, true, 0);
         comm_destroy(c);
     }
