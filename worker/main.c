@@ -12,7 +12,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "comm/comm.h"
-
 #include "worker/bench_comm.h"
 #include "worker/doctor.h"
 #include "worker/fault_point.h"

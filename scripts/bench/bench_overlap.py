@@ -21,8 +21,8 @@ import cases
 import launch
 from link import Link
 
-CASE = cases.Case("GPT 10M", "fp32", layers=6, width=384, heads=6, vocabulary=256, length=256, micro_batch=8,
-                  steps=9, warmup=3)
+CASE = cases.Case("GPT 3M", "fp32", layers=6, width=192, heads=6, vocabulary=256, length=256, micro_batch=8,
+                  steps=13, warmup=3)
 # name -> what the job says under `parallel`
 MUSTER = {
     "exact": {"reduce": "exact"},
@@ -33,10 +33,10 @@ MUSTER = {
 
 def parse_args():
     parser = argparse.ArgumentParser(prog="scripts/bench_overlap.sh", description=__doc__)
-    parser.add_argument("--rates", default="600,100", help="of the link, Mbit/s, with commas")
+    parser.add_argument("--rates", default="500,100", help="of the link, Mbit/s, with commas")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=CASE.steps, help="of which the first 3 are not counted")
-    parser.add_argument("--bucket-mb", type=int, default=4, help="of both programs")
+    parser.add_argument("--bucket-mb", type=int, default=2, help="of both programs")
     parser.add_argument("--zero-stage", type=int, default=0, help="0 keeps what PyTorch's DDP keeps")
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--output", type=Path, help="also write the table to this file")
@@ -44,11 +44,14 @@ def parse_args():
     return parser.parse_args()
 
 
-def mpi_environment(link):
+def mpi_environment(link, work):
+    subnet = f"{link.address(0).rpartition('.')[0]}.0/24"
     settings = {"btl": "self,tcp", "pml": "ob1", "hwloc_base_binding_policy": "none",
-                "rmaps_base_oversubscribe": "1", "btl_tcp_if_include": f"{link.address(0).rpartition('.')[0]}.0/24"}
+                "rmaps_base_oversubscribe": "1", "btl_tcp_if_include": subnet, "oob_tcp_if_include": subnet,
+                "plm_rsh_agent": str(work / "agent"), "orte_leave_session_attached": "1",
+                "orte_tmpdir_base": str(work)}
     found = {"OMPI_MCA_" + name: value for name, value in settings.items()}
-    found |= {"OMP_NUM_THREADS": "1", "MUSTER_PRETEND_HOSTS": "0,1"}
+    found["OMP_NUM_THREADS"] = "1"
     if os.geteuid() == 0:
         found |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     return found
@@ -65,21 +68,19 @@ def write_job(args, case, folder, data, ranks, parallel):
 def muster_pair(args, case, link, work, parallel):
     """Both ranks, each in its namespace."""
     job = write_job(args, case, work / "run", cases.write_data(case, work), 2, parallel)
-    argv = ["mpirun"]
-    for rank in range(2):
-        argv += [":"] * rank + ["-n", "1", *link.inside(rank), str(args.worker), job]
-    return [(argv, mpi_environment(link))], work / "run" / "metrics.jsonl"
+    hosts = ",".join(f"{link.address(rank)}:1" for rank in range(2))
+    argv = [*link.inside(0), "mpirun", "-H", hosts, "-n", "2", str(args.worker), job]
+    return [(argv, mpi_environment(link, work))], work / "run" / "metrics.jsonl"
 
 
 def muster_alone(args, case, link, work):
     """Two jobs of one rank that know nothing of each other."""
     data = cases.write_data(case, work)
-    environment = mpi_environment(link)
-    del environment["MUSTER_PRETEND_HOSTS"]
     commands = []
     for rank in range(2):
         job = write_job(args, case, work / f"run{rank}", data, 1, {"reduce": "exact"})
-        commands.append((["mpirun", "-n", "1", str(args.worker), job], environment))
+        argv = [*link.inside(rank), "mpirun", "-n", "1", str(args.worker), job]
+        commands.append((argv, mpi_environment(link, work)))
     return commands, work / "run0" / "metrics.jsonl"
 
 
@@ -186,6 +187,7 @@ def main():
     results = {}
     try:
         with Link() as link:
+            link.write_agent(work / "agent")
             for rate in (int(word) for word in args.rates.split(",")):
                 results[rate] = run_rate(args, case, link, work, rate)
     except launch.RunFailed as failure:

@@ -2,11 +2,13 @@
 """Two network namespaces with one link between them, whose rate is limited in both directions.
 
 The names carry this process's id, and everything is removed at the end, whatever happens. Programs in the two
-namespaces share files, process ids and shared memory; only the network is cut.
+namespaces share files and process ids. mpirun lives in the first; it reaches the second through a script in the place
+of ssh, which gives that side a host name of its own, so that MPI takes the two for two hosts.
 """
 
 import os
 import subprocess
+from pathlib import Path
 
 SUBNET = "10.79.0"
 
@@ -50,6 +52,13 @@ class Link:
 
     def address(self, rank):
         return f"{SUBNET}.{rank + 1}"
+
+    def write_agent(self, path):
+        """What mpirun calls as `agent HOST COMMAND`."""
+        inside = " ".join(self.inside(1))
+        text = f'#!/bin/sh\nshift\nexec {inside} unshare --uts sh -c "hostname {self.names[1]}; $*"\n'
+        Path(path).write_text(text, encoding="ascii")
+        Path(path).chmod(0o700)
 
     def bytes_sent(self):
         """By both sides, headers included, since the link was made."""
