@@ -16,6 +16,7 @@
 #include "worker/doctor.h"
 #include "worker/fault_point.h"
 #include "worker/generate.h"
+#include "worker/measure/measure.h"
 #include "worker/trainer.h"
 
 static int worker_usage(FILE *out, int code)
@@ -87,6 +88,28 @@ static int worker_bench_comm(int argc, char **argv)
         fprintf(stderr, "muster-worker: %s\n", err.text);
     if (status && comm && !shared)
         comm_abort(comm, muster_status_exit_code(status));
+    comm_destroy(comm);
+    return muster_status_exit_code(status);
+}
+
+/* What `muster bench machine` starts: --measure FILE cpu|cuda full|brief, then --measure-link FILE as two
+ * ranks. */
+static int worker_measure(int argc, char **argv)
+{
+    struct muster_error err = {0};
+    struct comm *comm = NULL;
+    enum muster_status status = MUSTER_ERR_BAD_INPUT;
+    if (argc == 5 && !strcmp(argv[1], "--measure")) {
+        status = measure_machine(argv[2], !strcmp(argv[3], "cuda"), !strcmp(argv[4], "brief"), &err);
+    } else if (argc == 3 && !strcmp(argv[1], "--measure-link")) {
+        status = comm_mpi_create(&comm, &err);
+        if (!status)
+            status = measure_add_link(comm, argv[2], &err);
+    } else {
+        return worker_usage(stderr, MUSTER_EXIT_BAD_INPUT);
+    }
+    if (status)
+        fprintf(stderr, "muster-worker: %s\n", err.text);
     comm_destroy(comm);
     return muster_status_exit_code(status);
 }
@@ -217,6 +240,8 @@ int main(int argc, char **argv)
         return worker_doctor(argc, argv);
     if (argc > 1 && !strcmp(argv[1], "--bench-comm"))
         return worker_bench_comm(argc - 1, argv + 1);
+    if (argc > 1 && !strncmp(argv[1], "--measure", 9))
+        return worker_measure(argc, argv);
     struct stop_signal stop;
     stop_signal_init(&stop);
     signal(SIGPIPE, SIG_IGN);

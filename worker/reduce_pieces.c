@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
-#include "worker/bucket_order.h"
+#include "coordinator/plan/bucket_order.h"
 
 static enum muster_status pieces_allocate(int count, struct reduce_piece **out, struct muster_error *err)
 {

@@ -109,6 +109,7 @@ void telemetry_step(struct telemetry *t, int64_t number, const struct train_step
         t->first_loss = result->loss;
     t->last_loss = result->loss;
     t->step_s_total += step_s;
+    step_forecast_note(&t->forecast, step_s);
     if (t->metrics) {
         char norm[32] = "null", scale[64] = ""; /* JSON knows no infinity */
         if (!result->skipped)
@@ -198,6 +199,9 @@ void telemetry_summary(struct telemetry *t, int64_t steps_done, const char *stat
                       t->plan->graph->config.type == MODEL_MLP ? "images" : "tokens");
         telemetry_say(t, "  loss             %.4f to %.4f", t->first_loss, t->last_loss);
     }
+    char forecast[STEP_FORECAST_LINE];
+    if (step_forecast_describe(&t->forecast, forecast))
+        telemetry_say(t, "  step time        %s", forecast);
     if (t->eval_loss > 0.0)
         telemetry_say(t, "  validation loss  %.4f", t->eval_loss);
     telemetry_say(t, "  state hash       %s", state_hash);

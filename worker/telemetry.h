@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "coordinator/plan/plan.h"
+#include "worker/step_forecast.h"
 #include "worker/train_step.h"
 
 struct telemetry {
@@ -25,6 +26,7 @@ struct telemetry {
     double first_loss, last_loss, eval_loss;
     int64_t memory_bytes;
     char checkpoint[64];
+    struct step_forecast forecast;
 };
 
 /**

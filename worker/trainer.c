@@ -267,6 +267,17 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
     return MUSTER_OK;
 }
 
+/* A profile that cannot be used is a word to the person, not the end of the run. */
+static void trainer_forecast(struct trainer *t)
+{
+    struct text problem;
+    text_init(&problem);
+    step_forecast_open(&t->telemetry.forecast, t->share.job, t->share.plan, t->comm, &problem);
+    if (problem.length > 0)
+        telemetry_say(&t->telemetry, "WARNING: no prediction of the step time: %s", problem.data);
+    text_release(&problem);
+}
+
 static void trainer_introduce(struct trainer *t)
 {
     const struct plan *plan = t->share.plan;
@@ -350,6 +361,7 @@ static enum muster_status trainer_stages(struct trainer *t, struct muster_error 
     t->telemetry.peak_flops =
         t->comm->size * kernels_peak_flops(t->state->kernels, t->share.plan->graph->compute_dtype);
     trainer_introduce(t);
+    trainer_forecast(t);
     bool stopped = false;
     if (t->steps_done < t->share.job->train.max_steps) {
         status = trainer_start_loader(t, err);

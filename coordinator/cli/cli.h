@@ -27,6 +27,7 @@ struct cli {
     const struct cli_verb *verb;
 };
 
+extern const struct cli_verb cli_verb_bench;
 extern const struct cli_verb cli_verb_check;
 extern const struct cli_verb cli_verb_ckpt;
 extern const struct cli_verb cli_verb_data;

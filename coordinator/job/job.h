@@ -118,6 +118,9 @@ struct job {
         int64_t interval, iters; /* interval 0 = never; iters counts micro-batches */
     } eval;
     struct {
+        char *profile; /* "auto", "none", or a machine profile's name or file */
+    } machine;
+    struct {
         int64_t interval;
         bool jsonl;
     } logging;

@@ -43,6 +43,7 @@ const struct job_section job_sections[] = {
     {"comm", NULL, "How ranks talk to each other."},
     {"checkpoint", NULL, "What is kept on disk, and where a run takes up again."},
     {"eval", NULL, "Loss on data that is not trained on."},
+    {"machine", NULL, "What the machine can do, for predictions of a step's time."},
     {"logging", NULL, "What is written while training."},
     {"supervisor", NULL, "What `muster run` does when ranks die."},
     {"fault", NULL, "What happens when something goes wrong."},

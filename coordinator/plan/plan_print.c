@@ -85,11 +85,11 @@ enum muster_status plan_print(const struct plan *plan, const struct job *job, bo
         if (memory.region[region].bytes)
             text_print(out, "  %-18s %12s\n", plan_region_name(region), bytes);
     }
-    if (memory.host_bytes) {
+    if (memory.host_bytes > 0) {
         char bytes[32];
         text_format_bytes(bytes, sizeof bytes, memory.host_bytes);
-        text_print(out, "  %-18s %12s of host memory\n",
-                   plan->offload ? "optimizer, offload" : "checkpoint copy", bytes);
+        text_print(out, "  %-18s %12s  (pinned host memory)\n",
+                   plan->offload ? "optimizer, offload" : "copy of the state", bytes);
     }
     if (tensors)
         print_tensors(plan->graph, out);
@@ -115,9 +115,9 @@ static json_t *plan_json_ranks(const struct plan *plan, struct muster_error *err
                               json_pack("{s:i,s:[i,i],s:I,s:I,s:I,s:I,s:o}", "rank", rank, "logical_workers",
                                         plan->block_begin[rank], plan->block_begin[rank + 1],
                                         "owned_elements", (json_int_t)plan_owned_count(plan, rank),
-                                        "memory_bytes", (json_int_t)memory.total_bytes, "step_bytes_sent",
-                                        (json_int_t)plan_step_bytes_sent(plan, rank), "host_bytes",
-                                        (json_int_t)memory.host_bytes, "regions", regions));
+                                        "memory_bytes", (json_int_t)memory.total_bytes, "host_bytes",
+                                        (json_int_t)memory.host_bytes, "step_bytes_sent",
+                                        (json_int_t)plan_step_bytes_sent(plan, rank), "regions", regions));
     }
     return ranks;
 }
@@ -162,15 +162,16 @@ enum muster_status plan_write_json(const struct plan *plan, const struct job *jo
         json_array_append_new(buckets, json_pack("[I,I]", (json_int_t)plan->buckets[i].begin,
                                                  (json_int_t)plan->buckets[i].end));
     json_t *root = json_pack(
-        "{s:s,s:s,s:s,s:I,s:I,s:i,s:i,s:i,s:i,s:I,s:I,s:I,s:f,s:I,s:s,s:i,s:o,s:o,s:o,s:o}", "name",
-        job->name, "job_hash", job_hash_text, "model", model_type_name(plan->graph->config.type),
-        "parameters", (json_int_t)plan->graph->param_count_total, "slots", (json_int_t)plan->slots,
-        "logical_workers", plan->logical_workers, "slots_per_worker", plan->slots_per_worker, "ranks",
-        plan->ranks, "threads", plan->threads, "flat_elements", (json_int_t)plan->flat_count,
-        "chunk_elements", (json_int_t)plan->chunk_elements, "step_tokens", (json_int_t)plan->step_tokens,
-        "step_flops", plan->step_flops, "head_chunk_rows", (json_int_t)plan->graph->chunk_rows, "reduce",
-        job_reduce_name(job->parallel.reduce), "zero_stage", plan->zero_stage, "buckets", buckets, "memory",
-        ranks, "tensors", plan_json_tensors(plan->graph), "params", plan_json_params(plan->graph));
+        "{s:s,s:s,s:s,s:b,s:I,s:I,s:i,s:i,s:i,s:i,s:I,s:I,s:I,s:f,s:I,s:s,s:i,s:o,s:o,s:o,s:o}", "name",
+        job->name, "job_hash", job_hash_text, "model", model_type_name(plan->graph->config.type), "on_device",
+        (int)plan->on_device, "parameters", (json_int_t)plan->graph->param_count_total, "slots",
+        (json_int_t)plan->slots, "logical_workers", plan->logical_workers, "slots_per_worker",
+        plan->slots_per_worker, "ranks", plan->ranks, "threads", plan->threads, "flat_elements",
+        (json_int_t)plan->flat_count, "chunk_elements", (json_int_t)plan->chunk_elements, "step_tokens",
+        (json_int_t)plan->step_tokens, "step_flops", plan->step_flops, "head_chunk_rows",
+        (json_int_t)plan->graph->chunk_rows, "reduce", job_reduce_name(job->parallel.reduce), "zero_stage",
+        plan->zero_stage, "buckets", buckets, "memory", ranks, "tensors", plan_json_tensors(plan->graph),
+        "params", plan_json_params(plan->graph));
     char *dump = root ? json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(root);
     if (!dump)

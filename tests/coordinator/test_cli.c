@@ -64,12 +64,12 @@ static void teardown(void)
 
 START_TEST(every_verb_explains_itself_with_an_example)
 {
-    static const char *const verbs[] = {"check", "plan", "run", "ckpt", "data", "generate"};
+    static const char *const verbs[] = {"check", "plan", "run", "ckpt", "data", "generate", "bench"};
     char usage[32];
     muster(0, "--help");
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 7; i++)
         program_expect(&result.out, verbs[i]);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 7; i++) {
         muster(0, verbs[i], "--help");
         snprintf(usage, sizeof usage, "usage: muster %s ", verbs[i]);
         program_expect(&result.out, usage);

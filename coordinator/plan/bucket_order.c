@@ -3,7 +3,7 @@
  * A parameter's gradient is added to by every operation that has it in its weight or bias slot: the head's
  * loss, and those of the backward list but the one that only reads the weight.
  */
-#include "worker/bucket_order.h"
+#include "coordinator/plan/bucket_order.h"
 
 static bool bucket_order_adds(const struct graph *graph, int op)
 {

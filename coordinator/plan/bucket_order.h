@@ -2,8 +2,8 @@
  *
  * When a bucket's gradients are complete: after which operation of the last micro-step of a rank.
  */
-#ifndef MUSTER_WORKER_BUCKET_ORDER_H
-#define MUSTER_WORKER_BUCKET_ORDER_H
+#ifndef MUSTER_COORDINATOR_BUCKET_ORDER_H
+#define MUSTER_COORDINATOR_BUCKET_ORDER_H
 
 #include "coordinator/plan/plan.h"
 
