@@ -13,6 +13,8 @@
 #include "coordinator/cost/cost_terms.h"
 #include "coordinator/plan/bucket_order.h"
 
+enum { COST_ROUND_FLOATS = 65536 }; /* of an owner's range, through the shared memory of a host at a time */
+
 /* What the parts are computed from. */
 struct cost_work {
     const struct plan *plan;
@@ -20,9 +22,9 @@ struct cost_work {
     const struct cost_cluster *cluster;
     struct cost_rates rates;
     struct cost_route route;
-    int rank;                  /* that computes most */
-    int leaves, nodes;         /* of that rank */
+    int leaves, nodes;         /* of the rank that computes most */
     int nodes_all, nodes_most; /* of all ranks together, of one rank */
+    int nodes_host;            /* of all ranks of one host together, once they are added up */
 };
 
 static int nodes_of_rank(const struct plan *plan, int rank)
@@ -30,6 +32,17 @@ static int nodes_of_rank(const struct plan *plan, int rank)
     struct tree_node nodes[TREE_BLOCK_NODES_MAX];
     return tree_block_nodes(plan->logical_workers, plan->block_begin[rank], plan->block_begin[rank + 1],
                             nodes);
+}
+
+static void work_find_hosts(struct cost_work *work)
+{
+    const struct plan *plan = work->plan;
+    for (int rank = 0; rank < plan->ranks; rank += work->cluster->ranks_per_host) {
+        struct tree_node found[TREE_BLOCK_NODES_MAX];
+        int end = plan->block_begin[rank + work->cluster->ranks_per_host];
+        int nodes = tree_block_nodes(plan->logical_workers, plan->block_begin[rank], end, found);
+        work->nodes_host = nodes > work->nodes_host ? nodes : work->nodes_host;
+    }
 }
 
 static void work_find_ranks(struct cost_work *work)
@@ -41,7 +54,6 @@ static void work_find_ranks(struct cost_work *work)
         work->nodes_all += nodes;
         work->nodes_most = nodes > work->nodes_most ? nodes : work->nodes_most;
         if (leaves > work->leaves) {
-            work->rank = rank;
             work->leaves = leaves;
             work->nodes = nodes;
         }
@@ -80,18 +92,17 @@ static int64_t owned_most(const struct plan *plan, int bucket)
     return most;
 }
 
-/* Every node's share of the owned range travels to its owner, who adds them up. */
-static double exact_seconds(const struct cost_work *work, int bucket)
+/* On GPUs every node's share of the owned range travels to its owner, who adds them up. */
+static double device_exact_seconds(const struct cost_work *work, int bucket)
 {
-    double owned = (double)owned_most(work->plan, bucket), nodes = (double)work->nodes_all;
+    double owned = (double)owned_most(work->plan, bucket);
     double pieces = (double)((owned_most(work->plan, bucket) + OPS_REDUCE_PIECE - 1) / OPS_REDUCE_PIECE);
-    double adds = work->plan->on_device ? 12.0 * (nodes - 1.0) : 4.0 * (nodes + 1.0);
     return cost_exchange_seconds(&work->route, 4.0 * owned * work->nodes_most, pieces * work->nodes_most) +
-           cost_stream_seconds(&work->rates, adds * owned);
+           cost_stream_seconds(&work->rates, 12.0 * (work->nodes_all - 1) * owned);
 }
 
 /* The library's reduce-scatter over a ring, with the adds on the way. */
-static double fast_seconds(const struct cost_work *work, int bucket)
+static double device_fast_seconds(const struct cost_work *work, int bucket)
 {
     struct plan_range range = work->plan->buckets[bucket];
     double bytes = 4.0 * (double)(range.end - range.begin), ranks = (double)work->plan->ranks;
@@ -99,11 +110,28 @@ static double fast_seconds(const struct cost_work *work, int bucket)
            cost_stream_seconds(&work->rates, 3.0 * bytes * (ranks - 1.0) / ranks);
 }
 
+/* On host memory the ranks of a host add first. A fast sum has one node a rank and a host. */
+static double host_seconds(const struct cost_work *work, int bucket)
+{
+    bool fast = work->plan->reduce == JOB_REDUCE_FAST;
+    double nodes = fast ? 1.0 : work->nodes_most, hosts = fast ? 1.0 : work->nodes_host;
+    double owned = (double)owned_most(work->plan, bucket), all = fast ? work->plan->ranks : work->nodes_all;
+    double rounds = (double)((owned_most(work->plan, bucket) + COST_ROUND_FLOATS - 1) / COST_ROUND_FLOATS);
+    return cost_combine_seconds(&work->route, 4.0 * owned * nodes, 4.0 * owned * hosts, rounds) +
+           cost_stream_seconds(&work->rates, 4.0 * (all + 1.0) * owned);
+}
+
 static double bucket_seconds(const struct cost_work *work, int bucket)
 {
-    if (work->plan->ranks == 1)
+    const struct plan *plan = work->plan;
+    double whole = 4.0 * (double)(plan->buckets[bucket].end - plan->buckets[bucket].begin);
+    if (plan->ranks == 1)
         return 0.0;
-    return work->plan->reduce == JOB_REDUCE_FAST ? fast_seconds(work, bucket) : exact_seconds(work, bucket);
+    double shared = plan->zero_stage == 0 ? cost_ring_seconds(&work->route, whole) : 0.0;
+    if (!plan->on_device)
+        return shared + host_seconds(work, bucket);
+    return shared + (plan->reduce == JOB_REDUCE_FAST ? device_fast_seconds(work, bucket)
+                                                     : device_exact_seconds(work, bucket));
 }
 
 /* The share of communication that takes nothing from computing: all of it on GPUs; on CPUs as far as there
@@ -143,19 +171,40 @@ static double optimizer_seconds(const struct cost_work *work)
 {
     const struct plan *plan = work->plan;
     double rounded = plan->graph->compute_dtype == DTYPE_F32 ? 0.0 : 2.0;
-    double element = 4.0 + 12.0 + 8.0 * plan->state_count + rounded; /* the norm reads the gradient once */
-    double owned = 0.0;
+    double element = 12.0 + 8.0 * plan->state_count + rounded, owned = 0.0;
     for (int bucket = 0; bucket < plan->bucket_count; bucket++)
         owned += (double)owned_most(plan, bucket);
-    double calls = owned / (double)plan->chunk_elements; /* the norm takes a chunk at a time */
-    return cost_stream_seconds(&work->rates, element * owned) + calls * work->rates.operation_s;
+    double held = plan->zero_stage == 0 ? (double)plan->flat_count : owned;
+    double calls = owned / (double)plan->chunk_elements; /* the norm reads a chunk at a time */
+    return cost_stream_seconds(&work->rates, 4.0 * owned + element * held) + calls * work->rates.operation_s;
 }
 
-static double gather_seconds(const struct cost_work *work)
+/* Stage 3: each unit before it is used, unless it is still there; the next one while this one computes. */
+static double gather_units_seconds(const struct cost_work *work, double computing_s)
+{
+    const struct plan_units *units = &work->plan->units;
+    struct plan_residents residents;
+    double first = 0.0, later = 0.0, size = (double)dtype_size(work->plan->graph->compute_dtype);
+    plan_residents_clear(&residents);
+    for (int i = 0; i < 2 * units->visit_count; i++) {
+        int unit = units->visits[i % units->visit_count].unit;
+        struct plan_range range = units->units[unit].range;
+        if (plan_residents_enter(units, &residents, unit))
+            *(i < units->visit_count ? &first : &later) +=
+                cost_ring_seconds(&work->route, size * (double)(range.end - range.begin));
+    }
+    double total = first + (plan_step_passes(work->plan) - 1) * later;
+    double hidden = total < computing_s ? total : computing_s;
+    return total - overlap_share(work) * hidden;
+}
+
+static double gather_seconds(const struct cost_work *work, double computing_s)
 {
     const struct plan *plan = work->plan;
     double seconds = 0.0, size = (double)dtype_size(plan->graph->compute_dtype);
-    for (int bucket = 0; bucket < plan->bucket_count; bucket++)
+    if (plan->zero_stage == 3)
+        return gather_units_seconds(work, computing_s);
+    for (int bucket = 0; bucket < plan->bucket_count && plan->zero_stage != 0; bucket++)
         seconds += cost_ring_seconds(
             &work->route, size * (double)(plan->buckets[bucket].end - plan->buckets[bucket].begin));
     return seconds;
@@ -183,7 +232,7 @@ static enum muster_status parts_fill(const struct cost_work *work, struct cost_p
     out->part_s[COST_FOLD] = fold_seconds(work);
     out->part_s[COST_REDUCE] = reduce_seconds(work, last_op, &out->reduce_s);
     out->part_s[COST_OPTIMIZER] = optimizer_seconds(work);
-    out->part_s[COST_GATHER] = gather_seconds(work);
+    out->part_s[COST_GATHER] = gather_seconds(work, slots * (forward + backward));
     out->part_s[COST_EXCHANGE] = exchange_seconds(work);
     alloc_free(last_op);
     for (int part = 0; part < COST_PART_COUNT; part++)
@@ -246,6 +295,7 @@ enum muster_status cost_predict(const struct plan *plan, const struct machine_pr
     if (status)
         return status;
     work_find_ranks(&work);
+    work_find_hosts(&work);
     status = parts_fill(&work, out, err);
     if (status)
         return status;

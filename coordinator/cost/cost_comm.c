@@ -59,6 +59,18 @@ double cost_exchange_seconds(const struct cost_route *route, double bytes, doubl
     return rounds * latency + (near > far ? near : far);
 }
 
+double cost_combine_seconds(const struct cost_route *route, double near, double far, double rounds)
+{
+    double inside = (double)(route->ranks_per_host - 1), outside = (double)(route->ranks - 1) - inside;
+    double seconds = 0.0;
+    if (inside > 0.0)
+        seconds += rounds * route->inside.latency_s + inside * near / route->inside.bandwidth;
+    if (outside > 0.0)
+        seconds += rounds * (double)(route->hosts - 1) * route->network.latency_s +
+                   outside * far / route->network.bandwidth;
+    return seconds;
+}
+
 double cost_small_gather_seconds(const struct cost_route *route, double bytes)
 {
     double latency = 0.0;

@@ -19,6 +19,7 @@ enum muster_status cost_rates_find(const struct plan *plan, const struct machine
         .attention_forward = machine_rate(profile, MACHINE_ATTENTION_FORWARD, dtype, &load),
         .attention_backward = machine_rate(profile, MACHINE_ATTENTION_BACKWARD, dtype, &load),
         .rows = machine_rate(profile, MACHINE_ROWS, dtype, &load),
+        .activation = machine_rate(profile, MACHINE_ACTIVATION, dtype, &load),
         .stream = machine_rate(profile, MACHINE_STREAM, dtype, &load),
         .operation_s = profile->rates.operation_s,
         .attention_block = profile->attention_block,
@@ -83,7 +84,7 @@ static double linear_seconds(const struct cost_rates *rates, const struct graph 
 {
     double arithmetic = graph_op_flops(graph, op) / rates->matrix;
     return larger(arithmetic, product_bytes(graph, op) / rates->stream) +
-           finish_bytes(graph, op) / rates->rows + rates->operation_s;
+           finish_bytes(graph, op) / rates->activation + rates->operation_s;
 }
 
 /* Three products a chunk of rows, and logits that are looked through for the loss and rewritten as gradients;

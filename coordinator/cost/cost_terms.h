@@ -11,7 +11,7 @@
 /** What one rank does in a second, once the job's precision and the host's load are known. */
 struct cost_rates {
     double matrix, attention_forward, attention_backward; /* FLOP/s */
-    double rows, stream;                                  /* bytes/s */
+    double rows, activation, stream;                      /* bytes/s */
     double operation_s;
     int64_t attention_block;
 };
@@ -49,6 +49,12 @@ double cost_ring_seconds(const struct cost_route *route, double bytes);
  * travel at the same time; the ranks of a host share its adapters.
  */
 double cost_exchange_seconds(const struct cost_route *route, double bytes, double rounds);
+
+/**
+ * The reduce-scatter of ranks on host memory (comm/host_reduce.h): every rank leaves `near` bytes for each
+ * other rank of its host, then each host sends `far` bytes for each rank elsewhere, in `rounds` rounds.
+ */
+double cost_combine_seconds(const struct cost_route *route, double near, double far, double rounds);
 
 /** An all-gather of `bytes` in all that are few: its latency, over a tree, and the bytes once. */
 double cost_small_gather_seconds(const struct cost_route *route, double bytes);

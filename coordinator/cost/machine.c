@@ -47,6 +47,7 @@ static double first_known(double a, double b)
 static double rate_of_set(const struct machine_rates *rates, enum machine_rate_kind kind, enum dtype dtype)
 {
     double matrix = first_known(rates->matrix[dtype], rates->peak[dtype]);
+    double rows = first_known(rates->rows[dtype], rates->stream);
     switch (kind) {
     case MACHINE_PEAK:
         return rates->peak[dtype];
@@ -57,7 +58,9 @@ static double rate_of_set(const struct machine_rates *rates, enum machine_rate_k
     case MACHINE_ATTENTION_BACKWARD:
         return first_known(rates->attention_backward[dtype], matrix);
     case MACHINE_ROWS:
-        return first_known(rates->rows[dtype], rates->stream);
+        return rows;
+    case MACHINE_ACTIVATION:
+        return first_known(rates->activation[dtype], rows);
     case MACHINE_STREAM:
         return rates->stream;
     }
@@ -73,6 +76,7 @@ static double efficiency_of(const struct machine_efficiency *efficiency, enum ma
     case MACHINE_ATTENTION_BACKWARD:
         return efficiency->attention;
     case MACHINE_ROWS:
+    case MACHINE_ACTIVATION:
     case MACHINE_STREAM:
         return efficiency->stream;
     case MACHINE_PEAK:

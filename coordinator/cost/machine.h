@@ -27,9 +27,10 @@ struct machine_rates {
     double matrix[MACHINE_DTYPES];             /* FLOP/s of large matrix products; 0: the peak */
     double attention_forward[MACHINE_DTYPES];  /* FLOP/s; 0: as matrix products */
     double attention_backward[MACHINE_DTYPES]; /* FLOP/s; 0: as matrix products */
-    double rows[MACHINE_DTYPES]; /* bytes/s of norms, activations, softmax over activations; 0: as stream */
-    double stream;               /* bytes/s of passes over large arrays: optimizer, sums of gradients */
-    double operation_s;          /* added to every operation: a launch, or waking the threads */
+    double rows[MACHINE_DTYPES];               /* bytes/s of norms and softmax; 0: as stream */
+    double activation[MACHINE_DTYPES];         /* bytes/s of GELU and its derivative; 0: as rows */
+    double stream;      /* bytes/s of passes over large arrays: optimizer, sums of gradients */
+    double operation_s; /* added to every operation: a launch, or waking the threads */
 };
 
 /** A way from one rank to another. The time of a message is latency_s + bytes / bandwidth. */
@@ -67,6 +68,7 @@ enum machine_rate_kind {
     MACHINE_ATTENTION_FORWARD,
     MACHINE_ATTENTION_BACKWARD,
     MACHINE_ROWS,
+    MACHINE_ACTIVATION,
     MACHINE_STREAM
 };
 

@@ -9,6 +9,8 @@
 #include "base/alloc.h"
 #include "coordinator/plan/plan.h"
 
+enum { PRINT_RANKS = 16 }; /* more are not listed one by one */
+
 static void print_work(const struct plan *plan, const struct job *job, struct text *out)
 {
     const struct graph *graph = plan->graph;
@@ -68,8 +70,11 @@ enum muster_status plan_print(const struct plan *plan, const struct job *job, bo
         char bytes[32], sent[32];
         text_format_bytes(bytes, sizeof bytes, memory.total_bytes);
         text_format_bytes(sent, sizeof sent, plan_step_bytes_sent(plan, rank));
-        text_print(out, "%4d  %5d to %-6d %5d to %-4d %11s  %11s\n", rank, plan->block_begin[rank],
-                   plan->block_begin[rank + 1] - 1, first, last - 1, bytes, sent);
+        if (plan->ranks <= PRINT_RANKS || rank < PRINT_RANKS / 2 || rank == plan->ranks - 1)
+            text_print(out, "%4d  %5d to %-6d %5d to %-4d %11s  %11s\n", rank, plan->block_begin[rank],
+                       plan->block_begin[rank + 1] - 1, first, last - 1, bytes, sent);
+        else if (rank == PRINT_RANKS / 2)
+            text_print(out, "   …  (all of them with --json)\n");
         if (memory.total_bytes > largest_bytes) {
             largest_bytes = memory.total_bytes;
             largest = rank;

@@ -13,16 +13,16 @@
 #include "coordinator/cost/cost_terms.h"
 #include "coordinator/cost/machine_fields.h"
 
-/* 2 blocks of width 256 on 4 x 32 tokens a slot; 8 slots, 4 logical workers; 2.3 million weights in 9
+/* 4 blocks of width 256 on 4 x 32 tokens a slot; 8 slots, 4 logical workers; 2.3 million weights in 9
  * buckets. */
 static const char job_yaml[] =
     "name: cost\n"
-    "model: {type: gpt, num_layers: 2, hidden_size: 256, num_heads: 4, vocab_size: 3000}\n"
+    "model: {type: gpt, num_layers: 4, hidden_size: 256, num_heads: 4, vocab_size: 3000}\n"
     "data: {train: tokens.bin, format: u16, seq_len: 32}\n"
     "train: {micro_batch_size: 4, global_batch_size: 32, max_steps: 10, precision: %s}\n"
     "optimizer: {lr: 1e-3}\n"
     "parallel: {logical_workers: 4, bucket_mb: 1, reduce: %s}\n";
-enum { LAYERS = 2, WIDTH = 256, VOCABULARY = 3000, TOKENS = 128, SEQUENCE = 32, SLOTS = 8, WORKERS = 4 };
+enum { LAYERS = 4, WIDTH = 256, VOCABULARY = 3000, TOKENS = 128, SEQUENCE = 32, SLOTS = 8, WORKERS = 4 };
 
 static const double free_rate = 1e20;
 static struct job *job;
@@ -167,10 +167,10 @@ START_TEST(the_optimizer_and_the_fold_take_their_bytes_at_the_memory_rate)
 }
 END_TEST
 
-START_TEST(an_exact_reduction_is_messages_to_every_owner)
+START_TEST(an_exact_reduction_between_gpus_is_messages_to_every_owner)
 {
-    struct machine_profile profile = profile_free(MACHINE_CPU);
-    struct plan *plan = plan_make(4, false);
+    struct machine_profile profile = profile_free(MACHINE_CUDA);
+    struct plan *plan = plan_make(4, true);
     profile.host = (struct machine_link){1e-3, 1e9};
     struct cost_prediction prediction = predict(plan, &profile, 1, false);
     double reduce = 0.0, gather = 0.0;
@@ -189,8 +189,58 @@ START_TEST(an_exact_reduction_is_messages_to_every_owner)
 }
 END_TEST
 
-/* On three ranks blocks of one, one and two workers: the nodes of all are four, of one at most one; on the
- * first of the uneven plans a rank has two. */
+/* Two hosts of two ranks, one logical worker each: each host's two are one node of the tree, so both sums
+ * move the same: a share to the neighbour, and from each host a share for each of the two ranks elsewhere. */
+START_TEST(on_cpus_the_ranks_of_a_host_add_before_hosts_talk)
+{
+    struct machine_profile profile = profile_free(MACHINE_CPU);
+    job_destroy(job);
+    job = job_make("fp32", _i ? "fast" : "exact");
+    struct plan *plan = plan_make(4, false);
+    profile.host = (struct machine_link){1e-3, 1e9};
+    profile.network = (struct machine_link){1e-2, 1e8};
+    struct cost_prediction prediction = predict(plan, &profile, 2, false);
+    double reduce = 0.0;
+    for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
+        struct plan_range owned = plan_owned_range(plan, bucket, 3);
+        double bytes = 4.0 * (double)(owned.end - owned.begin);
+        int64_t rounds = (owned.end - owned.begin + 65535) / 65536;
+        reduce += (double)rounds * 1.1e-2 + bytes / 1e9 + 2.0 * bytes / 1e8;
+    }
+    ck_assert_close(prediction.reduce_s, reduce);
+    plan_destroy(plan);
+}
+END_TEST
+
+START_TEST(zero_stages_move_what_they_share_out)
+{
+    struct machine_profile profile = profile_free(MACHINE_CPU);
+    struct cost_prediction stage[4];
+    struct plan *plan = NULL;
+    profile.host = (struct machine_link){0.0, 1e9};
+    profile.rates.stream = 1e12;
+    for (int i = 0; i < 4; i++) {
+        plan_destroy(plan);
+        job->parallel.zero_stage = i;
+        plan = plan_make(4, false);
+        stage[i] = predict(plan, &profile, 1, false);
+    }
+    double flat = (double)plan->flat_count, ring = 3.0 / 4.0 * flat * 4.0 / 1e9;
+    /* 0: sums to everybody instead of weights, and everybody updates everything */
+    ck_assert_close(stage[0].reduce_s - stage[1].reduce_s, ring);
+    ck_assert_double_eq(stage[0].part_s[COST_GATHER], 0.0);
+    ck_assert_double_gt(stage[0].part_s[COST_OPTIMIZER], 3.0 * stage[1].part_s[COST_OPTIMIZER]);
+    ck_assert_close(stage[1].part_s[COST_GATHER], ring);
+    ck_assert_close(stage[2].part_s[COST_GATHER], ring);
+    /* 3: two passes, in each of which the blocks come forward and backward, but the table that is the head,
+     * and a block that is still there, only as often as they have to */
+    ck_assert_double_gt(stage[3].part_s[COST_GATHER], ring);
+    ck_assert_double_lt(stage[3].part_s[COST_GATHER], 2.0 * 2.0 * ring);
+    plan_destroy(plan);
+}
+END_TEST
+
+/* On three ranks blocks of one, one and two logical workers. */
 START_TEST(a_rank_with_more_logical_workers_sets_the_pace)
 {
     struct machine_profile profile = profile_free(MACHINE_CPU);
@@ -203,12 +253,12 @@ START_TEST(a_rank_with_more_logical_workers_sets_the_pace)
 }
 END_TEST
 
-START_TEST(a_fast_reduction_is_a_ring_and_its_adds)
+START_TEST(a_fast_reduction_between_gpus_is_a_ring)
 {
-    struct machine_profile profile = profile_free(MACHINE_CPU);
+    struct machine_profile profile = profile_free(MACHINE_CUDA);
     job_destroy(job);
     job = job_make("bf16", "fast");
-    struct plan *plan = plan_make(2, false);
+    struct plan *plan = plan_make(2, true);
     profile.host = (struct machine_link){1e-3, 1e9};
     struct cost_prediction prediction = predict(plan, &profile, 1, false);
     double buckets = plan->bucket_count, flat = (double)plan->flat_count;
@@ -465,9 +515,11 @@ int main(void)
     tcase_add_test(tests, attention_takes_the_causal_half_and_the_masked_half_of_each_block);
     tcase_add_test(tests, an_operation_costs_its_launch);
     tcase_add_test(tests, the_optimizer_and_the_fold_take_their_bytes_at_the_memory_rate);
-    tcase_add_test(tests, an_exact_reduction_is_messages_to_every_owner);
+    tcase_add_test(tests, an_exact_reduction_between_gpus_is_messages_to_every_owner);
+    tcase_add_loop_test(tests, on_cpus_the_ranks_of_a_host_add_before_hosts_talk, 0, 2);
+    tcase_add_test(tests, zero_stages_move_what_they_share_out);
     tcase_add_test(tests, a_rank_with_more_logical_workers_sets_the_pace);
-    tcase_add_test(tests, a_fast_reduction_is_a_ring_and_its_adds);
+    tcase_add_test(tests, a_fast_reduction_between_gpus_is_a_ring);
     tcase_add_test(tests, a_ring_tends_to_the_bytes_over_the_bandwidth);
     tcase_add_test(tests, the_ranks_of_a_host_share_its_adapters);
     tcase_add_test(tests, the_backward_pass_hides_what_it_can);

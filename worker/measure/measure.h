@@ -16,9 +16,11 @@ struct measure_setup {
     int device;                       /* of the plug-in */
     int instances;                    /* back ends at work at the same time, as ranks of a host are */
     int threads;                      /* of each */
-    int windows;                      /* an operation is run so many times for so long; the best counts */
+    int windows; /* an operation is run so many times (at most MEASURE_WINDOWS_MAX) for so long; the second best
+                    counts */
     double window_s;
 };
+enum { MEASURE_WINDOWS_MAX = 16 };
 
 /**
  * The rates of one core of each instance (of the device), averaged over the instances. Types that the back

@@ -143,15 +143,32 @@ static enum muster_status run_norm_backward(struct measure_instance *instance, e
     return kernels_norm_backward(instance->kernels, &args, err);
 }
 
-static enum muster_status run_activation(struct measure_instance *instance, enum dtype dtype, double *amount,
-                                         struct muster_error *err)
+/* Counted as two tensors, the one before the activation and the result, as where a product does it to its
+ * tiles. */
+static struct activation_args activation(struct measure_instance *instance, enum dtype dtype, double *amount)
 {
     struct activation_args args = {.dtype = dtype, .activation = ACTIVATION_GELU_TANH};
     args.count = instance->shape->tokens * instance->shape->hidden;
     args.pre = take(instance, dtype, args.count);
-    args.y = take(instance, dtype, args.count);
     *amount = 2.0 * (double)args.count * (double)dtype_size(dtype);
+    return args;
+}
+
+static enum muster_status run_activation_forward(struct measure_instance *instance, enum dtype dtype,
+                                                 double *amount, struct muster_error *err)
+{
+    struct activation_args args = activation(instance, dtype, amount);
+    args.y = take(instance, dtype, args.count);
     return kernels_activation_forward(instance->kernels, &args, err);
+}
+
+static enum muster_status run_activation_backward(struct measure_instance *instance, enum dtype dtype,
+                                                  double *amount, struct muster_error *err)
+{
+    struct activation_args args = activation(instance, dtype, amount);
+    args.dy = take(instance, dtype, args.count);
+    args.dx = take(instance, dtype, args.count);
+    return kernels_activation_backward(instance->kernels, &args, err);
 }
 
 static enum muster_status run_adamw(struct measure_instance *instance, enum dtype dtype, double *amount,
@@ -196,7 +213,8 @@ const struct measure_case measure_cases[] = {
     {MACHINE_ATTENTION_BACKWARD, true, run_attention_backward},
     {MACHINE_ROWS, true, run_norm_forward},
     {MACHINE_ROWS, true, run_norm_backward},
-    {MACHINE_ROWS, true, run_activation},
+    {MACHINE_ACTIVATION, true, run_activation_forward},
+    {MACHINE_ACTIVATION, true, run_activation_backward},
     {MACHINE_STREAM, false, run_adamw},
     {MACHINE_STREAM, false, run_add},
 };
