@@ -335,6 +335,8 @@ START_TEST(without_a_spare_core_nothing_is_hidden)
         exposed[i] = predict(plan, &profile, 1, true).part_s[COST_REDUCE];
     }
     double all = predict(plan, &profile, 1, false).part_s[COST_REDUCE];
+    profile.cores = 2; /* less than one a rank */
+    ck_assert_close(predict(plan, &profile, 1, true).part_s[COST_REDUCE], all);
     ck_assert_close(exposed[0], all);
     ck_assert_close(all - exposed[1], (all - exposed[2]) / 2.0);
     ck_assert_double_lt(exposed[2], exposed[1]);
