@@ -9,5 +9,6 @@ if [ -z "${MUSTER_TEST_DATA:-}" ] && [ -d ../shared/data ]; then
     MUSTER_TEST_DATA=$(cd ../shared/data && pwd)
     export MUSTER_TEST_DATA
 fi
+scripts/setup.sh --tests
 scripts/build.sh release -DMUSTER_WERROR=ON -DMUSTER_TESTS=ON
 ctest --test-dir build --output-on-failure -j 2 "$@"

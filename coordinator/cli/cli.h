@@ -28,6 +28,7 @@ struct cli {
 };
 
 extern const struct cli_verb cli_verb_bench;
+extern const struct cli_verb cli_verb_cancel;
 extern const struct cli_verb cli_verb_check;
 extern const struct cli_verb cli_verb_ckpt;
 extern const struct cli_verb cli_verb_data;
@@ -35,6 +36,9 @@ extern const struct cli_verb cli_verb_doctor;
 extern const struct cli_verb cli_verb_generate;
 extern const struct cli_verb cli_verb_plan;
 extern const struct cli_verb cli_verb_run;
+extern const struct cli_verb cli_verb_scale;
+extern const struct cli_verb cli_verb_status;
+extern const struct cli_verb cli_verb_submit;
 
 /** Says "muster VERB: what happened" and returns the status's exit code. */
 int cli_fail(struct cli *cli, const struct muster_error *err);

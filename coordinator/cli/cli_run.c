@@ -2,28 +2,37 @@
  *
  * `muster run`: nothing is started before everything that can be known to be wrong was told.
  */
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "coordinator/cli/cli_job.h"
 #include "coordinator/cli/cli_options.h"
+#include "coordinator/cluster/placement.h"
+#include "coordinator/cluster/reach.h"
+#include "coordinator/cluster/slurm.h"
+#include "coordinator/cluster/slurm_requeue.h"
 #include "coordinator/supervise/supervise.h"
+
+enum { REACH_MS = 9000 };
 
 static const char run_usage[] =
     "usage: muster run JOB.yaml [-n RANKS] [--resume auto|never|PATH] [--hostfile FILE] [--no-restart]\n"
-    "                  [--dry-run] [-- MPIRUN_OPTION…]\n"
+    "                  [--requeue] [--dry-run] [-- MPIRUN_OPTION…]\n"
     "\n"
     "Checks the job, says the plan, and trains on that many ranks. When ranks die they are started again "
     "from\n"
     "the newest checkpoint (section `supervisor` of the job file says how often). A run that was stopped is\n"
     "continued by the same command, with any number of ranks.\n"
     "\n"
-    "  -n, --ranks N        how many ranks (1)\n"
+    "  -n, --ranks N        how many ranks (1; with a hostfile or inside a Slurm allocation: one a place)\n"
     "      --resume auto    from the newest checkpoint that verifies, if there is one\n"
     "      --resume never   from the beginning\n"
     "      --resume PATH    from this checkpoint; without --resume as the job says\n"
     "      --hostfile FILE  hosts as mpirun reads them; without it this host, or the batch system's\n"
     "      --no-restart     a death ends the run\n"
+    "      --requeue        in a Slurm batch job: a run that stopped with a checkpoint goes back to the "
+    "queue\n"
     "      --dry-run        print the command and stop\n"
     "  -h, --help           this text\n"
     "\n"
@@ -39,7 +48,7 @@ static const char run_usage[] =
 struct run_words {
     int64_t ranks;
     const char *resume, *hostfile;
-    bool dry_run, no_restart;
+    bool dry_run, no_restart, requeue;
     char *const *extra;
     int extra_count;
 };
@@ -76,42 +85,99 @@ static int run_supervised(struct cli *cli, const struct cli_job *job, const stru
     return exit_code;
 }
 
+/* Hosts that do not answer are named before anything is started. */
+static enum muster_status hosts_reach(struct cli *cli, struct placement *placement, const char *worker,
+                                      struct muster_error *err)
+{
+    char folder[FS_PATH_MAX];
+    struct reach_question question = {.worker = worker, .folder = folder, .timeout_ms = REACH_MS};
+    struct text report;
+    if (placement->hosts.source != HOSTS_FILE)
+        return MUSTER_OK;
+    if (getcwd(folder, sizeof folder) == NULL)
+        return muster_error_set_errno(err, errno, "find the current folder");
+    text_init(&report);
+    int lost = reach_check(&placement->hosts, &question, &report, err);
+    enum muster_status status = lost < 0 ? err->status : MUSTER_OK;
+    if (lost > 0) {
+        fputs(report.data, cli->err);
+        status = muster_error_set(err, MUSTER_ERR_PEER, "%d of %d hosts cannot be used; nothing was started",
+                                  lost, placement->hosts.count);
+    }
+    text_release(&report);
+    return status;
+}
+
+static enum muster_status run_prepare(struct cli *cli, const struct cli_job *job,
+                                      const struct run_words *words, struct placement *placement,
+                                      char worker[FS_PATH_MAX], struct text *text, struct muster_error *err)
+{
+    struct placement_request request = {.job = job->job,
+                                        .hostfile = words->hostfile,
+                                        .ranks = words->ranks,
+                                        .launcher_words = words->extra_count > 0};
+    enum muster_status status = placement_open(placement, &request, err);
+    if (status == MUSTER_OK)
+        status = plan_summary(job, placement->ranks, text, err);
+    if (status == MUSTER_OK)
+        status = launch_worker_path(worker, err);
+    if (status == MUSTER_OK && !words->dry_run)
+        status = hosts_reach(cli, placement, worker, err);
+    if (status == MUSTER_OK)
+        placement_print(placement, job->job, text);
+    return status;
+}
+
+static int run_launch(struct cli *cli, const struct cli_job *job, const struct run_words *words,
+                      const struct launch_options *options)
+{
+    slurm_end_time_export();
+    int exit_code = run_supervised(cli, job, options, words->no_restart);
+    if (exit_code == MUSTER_EXIT_RESUMABLE && words->requeue)
+        slurm_requeue(job->job, cli->err);
+    return exit_code;
+}
+
 static int run_job(struct cli *cli, const struct cli_job *job, const struct run_words *words)
 {
     char worker[FS_PATH_MAX];
+    struct launch_command command = {.argc = 0};
+    struct placement placement;
+    struct muster_error err;
+    struct text text;
+    text_init(&text);
+    enum muster_status status = run_prepare(cli, job, words, &placement, worker, &text, &err);
     struct launch_options options = {
-        .ranks = (int)words->ranks,
+        .ranks = placement.ranks,
         .cores = cli_job_cores(),
         .worker = worker,
         .job_path = job->job->path,
         .resume = words->resume,
         .hostfile = words->hostfile,
+        .hosts = &placement.hosts,
+        .srun = placement.srun,
+        .interface = job->job->cluster.interface,
+        .forward = &job->job->cluster.forward,
         .extra = words->extra,
         .extra_count = words->extra_count,
         .live = isatty(fileno(cli->out)) == 1,
     };
-    struct launch_command command = {.argc = 0};
-    struct muster_error err;
-    struct text text;
-    text_init(&text);
-    enum muster_status status = plan_summary(job, words->ranks, &text, &err);
-    if (status == MUSTER_OK)
-        status = launch_worker_path(worker, &err);
     if (status == MUSTER_OK && words->dry_run)
         status = launch_command_build(&command, &options, &err);
     if (status == MUSTER_OK && words->dry_run)
         launch_command_print(&command, &text);
     int exit_code = status == MUSTER_OK ? cli_write(cli, &text) : cli_fail(cli, &err);
     if (exit_code == MUSTER_EXIT_DONE && !words->dry_run)
-        exit_code = run_supervised(cli, job, &options, words->no_restart);
+        exit_code = run_launch(cli, job, words, &options);
     launch_command_release(&command);
+    placement_release(&placement);
     text_release(&text);
     return exit_code;
 }
 
 static int run_run(struct cli *cli, int argc, char **argv)
 {
-    struct run_words words = {.ranks = 1};
+    struct run_words words = {.ranks = 0};
     const struct cli_option options[] = {
         {.name = "ranks",
          .letter = 'n',
@@ -122,12 +188,13 @@ static int run_run(struct cli *cli, int argc, char **argv)
         {.name = "resume", .kind = CLI_OPTION_TEXT, .value = &words.resume},
         {.name = "hostfile", .kind = CLI_OPTION_TEXT, .value = &words.hostfile},
         {.name = "no-restart", .kind = CLI_OPTION_FLAG, .value = &words.no_restart},
+        {.name = "requeue", .kind = CLI_OPTION_FLAG, .value = &words.requeue},
         {.name = "dry-run", .kind = CLI_OPTION_FLAG, .value = &words.dry_run},
     };
     struct cli_operands operands;
     struct cli_job job;
     int exit_code;
-    if (!cli_options_parse(cli, options, 5, argc, argv, &operands, &exit_code))
+    if (!cli_options_parse(cli, options, 6, argc, argv, &operands, &exit_code))
         return exit_code;
     words.extra = operands.items + operands.count_before_dashes;
     words.extra_count = operands.count - operands.count_before_dashes;

@@ -6,13 +6,16 @@
 #include "coordinator/cli/launch.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/shell_word.h"
+#include "coordinator/cli/launch_words.h"
 
-enum { COMMAND_WORDS = 16, RANKS_TEXT = 16 };
+enum { INTERFACE_SETTINGS = 3 };
 
 /* When a setting applies. */
 enum occasion {
@@ -90,61 +93,13 @@ static bool allocation_has_hosts(void)
 
 static bool ranks_are_local(const struct launch_options *options)
 {
+    if (options->hosts != NULL && options->hosts->source != HOSTS_LOCAL)
+        return options->hosts->source == HOSTS_SLURM && options->hosts->count == 1;
     for (int i = 0; i < options->extra_count; i++) {
         if (word_names_hosts(options->extra[i]))
             return false;
     }
     return options->hostfile == NULL && !allocation_has_hosts();
-}
-
-/* A word that is out of memory is noticed at the end: argc stops growing there. */
-static void word_add(struct launch_command *command, const char *word)
-{
-    if (command->argc < command->argv_room && (command->argv[command->argc] = alloc_text(word)) != NULL)
-        command->argc++;
-    else
-        command->argv_room = 0;
-}
-
-/* As a file's name that neither mpirun (":" separates programs) nor the worker takes for something else. */
-static void path_add(struct launch_command *command, const char *path)
-{
-    struct text safe;
-    text_init(&safe);
-    bool strange = path[0] == '-' || strcmp(path, ":") == 0;
-    text_print(&safe, "%s%s", strange ? "./" : "", path);
-    word_add(command, safe.data);
-    if (safe.failed)
-        command->argv_room = 0;
-    text_release(&safe);
-}
-
-static void words_add(struct launch_command *command, const struct launch_options *options)
-{
-    char ranks[RANKS_TEXT];
-    snprintf(ranks, sizeof ranks, "%d", options->ranks);
-    word_add(command, "mpirun");
-    word_add(command, "-n");
-    word_add(command, ranks);
-    if (options->hostfile != NULL) {
-        word_add(command, "--hostfile");
-        path_add(command, options->hostfile);
-    }
-    if (options->live) {
-        word_add(command, "-x");
-        word_add(command, "MUSTER_LIVE=1");
-    }
-    for (int i = 0; i < options->extra_count; i++)
-        word_add(command, options->extra[i]);
-    word_add(command, options->worker);
-    for (const char *const *word = options->worker_options; word != NULL && *word != NULL; word++)
-        word_add(command, *word);
-    if (options->job_path != NULL)
-        path_add(command, options->job_path);
-    if (options->resume != NULL) {
-        word_add(command, "--resume");
-        path_add(command, options->resume);
-    }
 }
 
 static bool setting_applies(enum occasion occasion, bool local, const struct launch_options *options)
@@ -164,33 +119,47 @@ static bool setting_applies(enum occasion occasion, bool local, const struct lau
     return false;
 }
 
+static bool setting_add(struct launch_command *command, const char *name, const char *value)
+{
+    struct text text;
+    if (getenv(name) != NULL)
+        return true;
+    text_init(&text);
+    text_print(&text, "%s=%s", name, value);
+    char *setting = text.failed ? NULL : alloc_text(text.data);
+    text_release(&text);
+    if (setting != NULL)
+        command->settings[command->setting_count++] = setting;
+    return setting != NULL;
+}
+
+/* An address range is understood by Open MPI alone; NCCL wants the interface's name. */
+static bool interface_add(struct launch_command *command, const char *interface)
+{
+    return setting_add(command, "OMPI_MCA_btl_tcp_if_include", interface) &&
+           setting_add(command, "OMPI_MCA_oob_tcp_if_include", interface) &&
+           (strchr(interface, '/') != NULL || setting_add(command, "NCCL_SOCKET_IFNAME", interface));
+}
+
 static bool settings_add(struct launch_command *command, const struct launch_options *options)
 {
     for (int i = 0; i < SETTING_COUNT; i++) {
-        if (!setting_applies(settings[i].occasion, command->local, options) ||
-            getenv(settings[i].name) != NULL)
-            continue;
-        char text[128];
-        snprintf(text, sizeof text, "%s=%s", settings[i].name, settings[i].value);
-        command->settings[command->setting_count] = alloc_text(text);
-        if (command->settings[command->setting_count] == NULL)
+        if (setting_applies(settings[i].occasion, command->local, options) &&
+            !setting_add(command, settings[i].name, settings[i].value))
             return false;
-        command->setting_count++;
     }
-    return true;
+    return options->interface == NULL || command->local || interface_add(command, options->interface);
 }
 
 enum muster_status launch_command_build(struct launch_command *command, const struct launch_options *options,
                                         struct muster_error *err)
 {
-    *command = (struct launch_command){.local = ranks_are_local(options)};
-    command->argv_room = COMMAND_WORDS + options->extra_count;
-    command->argv = alloc_zeroed((size_t)command->argv_room + 1, sizeof *command->argv);
-    command->settings = alloc_zeroed(SETTING_COUNT, sizeof *command->settings);
-    if (command->argv == NULL || command->settings == NULL)
-        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the command");
-    words_add(command, options);
-    if (!settings_add(command, options) || command->argv_room == 0)
+    *command = (struct launch_command){.local = ranks_are_local(options),
+                                       .end_signal = options->srun ? SIGINT : SIGTERM};
+    command->argv = alloc_zeroed(1, sizeof *command->argv);
+    command->settings = alloc_zeroed(SETTING_COUNT + INTERFACE_SETTINGS, sizeof *command->settings);
+    if (command->argv == NULL || command->settings == NULL || !settings_add(command, options) ||
+        !launch_words_add(command, options))
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the command");
     return MUSTER_OK;
 }
@@ -206,29 +175,21 @@ void launch_command_release(struct launch_command *command)
     *command = (struct launch_command){.argc = 0};
 }
 
-static void word_print(const char *word, struct text *out)
+/* NAME=VALUE, of which only the value needs quotes. */
+static void setting_print(const char *setting, struct text *out)
 {
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%";
-    if (word[0] != '\0' && word[strspn(word, plain)] == '\0') {
-        text_print(out, "%s", word);
-        return;
-    }
-    text_print(out, "'");
-    for (; *word != '\0'; word++) {
-        if (*word == '\'')
-            text_print(out, "'\\''");
-        else
-            text_append(out, word, 1);
-    }
-    text_print(out, "'");
+    size_t name = strcspn(setting, "=") + 1;
+    text_append(out, setting, name);
+    shell_word_print(out, setting + name);
+    text_print(out, " ");
 }
 
 void launch_command_print(const struct launch_command *command, struct text *out)
 {
     for (int i = 0; i < command->setting_count; i++)
-        text_print(out, "%s ", command->settings[i]);
+        setting_print(command->settings[i], out);
     for (int i = 0; i < command->argc; i++) {
-        word_print(command->argv[i], out);
+        shell_word_print(out, command->argv[i]);
         text_print(out, i + 1 < command->argc ? " " : "\n");
     }
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * The ranks of a run as one mpirun command: what is started (launch.c), and how it is watched until it ends
- * (launch_run.c). Words are argv entries from beginning to end; no shell ever sees them.
+ * The ranks of a run as one mpirun or srun command: what is started (launch.c), and how it is watched until
+ * it ends (launch_run.c). Words are argv entries from beginning to end; no shell ever sees them.
  */
 #ifndef MUSTER_COORDINATOR_LAUNCH_H
 #define MUSTER_COORDINATOR_LAUNCH_H
@@ -14,6 +14,8 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/text.h"
+#include "coordinator/cluster/hosts.h"
+#include "coordinator/job/job.h"
 
 struct launch_options {
     int ranks;
@@ -23,23 +25,34 @@ struct launch_options {
     const char *const *worker_options; /* words before the job, ends with NULL; or NULL */
     const char *resume;                /* NULL = as the job says */
     const char *hostfile;              /* NULL = this host, or the allocation of a batch system */
-    char *const *extra;                /* words for mpirun itself */
+    /* Where the ranks go: as hostfile or Slurm say, less the hosts that are lost. NULL = as mpirun finds out.
+     */
+    const struct hosts *hosts;
+    bool srun;                       /* srun --mpi=pmix instead of mpirun; needs hosts of a Slurm allocation */
+    const char *interface;           /* cluster.interface, or NULL */
+    const struct job_texts *forward; /* cluster.forward, or NULL */
+    char *const *extra;              /* words for mpirun or srun itself */
     int extra_count;
     bool live; /* a person is watching */
 };
 
 struct launch_command {
     char **argv; /* ends with NULL */
-    int argc, argv_room;
+    int argc;
+    bool failed;     /* no memory for a word */
     char **settings; /* "NAME=VALUE", only what the environment does not set already */
     int setting_count;
-    bool local; /* every rank on this host, as far as can be known */
+    bool local;     /* every rank on this host, as far as can be known */
+    int end_signal; /* what makes the launcher end the ranks at once */
 };
 
 /** The worker beside this program. UNSUPPORTED when there is none that can be run. */
 enum muster_status launch_worker_path(char worker[FS_PATH_MAX], struct muster_error *err);
 
-/** Release in every case. */
+/**
+ * Variables named MUSTER_… that are set now reach every rank, on this host and on others. Release in every
+ * case.
+ */
 enum muster_status launch_command_build(struct launch_command *command, const struct launch_options *options,
                                         struct muster_error *err);
 void launch_command_release(struct launch_command *command);

@@ -33,6 +33,7 @@ struct run {
     sigset_t mask_before;
     int signals_fd, timer_fd, errors_fd; /* -1 = closed */
     pid_t mpirun;
+    int end_signal; /* what makes it end the ranks at once */
     bool had_children; /* before the start: then descendants that come to us may be others' */
     int stops;         /* signals to us: 1 = asked to save and leave, 2 = to end, 3 = killed */
     bool on_request;   /* asked to save and leave by LAUNCH_SAVE */
@@ -195,7 +196,7 @@ static void run_stop(struct run *run, int number)
         run_say(run, text);
     } else if (run->stops == 1 && insists) {
         run->stops = 2;
-        kill(-run->mpirun, SIGTERM);
+        kill(-run->mpirun, run->end_signal);
         run_timer_set(run, run->supervision->kill_after_ms, 0);
         run_say(run, "again: ending the ranks without a checkpoint");
     } else if (insists) {
@@ -367,6 +368,7 @@ enum muster_status launch_run(const struct launch_command *command,
     if (status == MUSTER_OK)
         status = run_start(&run, command, err);
     if (status == MUSTER_OK) {
+        run.end_signal = command->end_signal;
         if (supervision->started != NULL)
             supervision->started(supervision->context, run.mpirun);
         run_watch(&run);

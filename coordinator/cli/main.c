@@ -8,8 +8,8 @@
 #include "coordinator/cli/cli.h"
 
 static const struct cli_verb *const verbs[] = {
-    &cli_verb_check, &cli_verb_plan,   &cli_verb_run,      &cli_verb_ckpt,
-    &cli_verb_data,  &cli_verb_doctor, &cli_verb_generate, &cli_verb_bench,
+    &cli_verb_check, &cli_verb_plan, &cli_verb_run,    &cli_verb_submit,   &cli_verb_status, &cli_verb_cancel,
+    &cli_verb_ckpt,  &cli_verb_data, &cli_verb_doctor, &cli_verb_generate, &cli_verb_scale,  &cli_verb_bench,
 };
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };
 

@@ -12,6 +12,7 @@
 #include "base/fs.h"
 #include "coordinator/job/job_rules.h"
 #include "coordinator/job/job_sources.h"
+#include "coordinator/job/job_texts.h"
 #include "coordinator/job/job_value.h"
 
 void job_report_init(struct job_report *report)
@@ -120,6 +121,8 @@ void job_destroy(struct job *job)
             alloc_free(*(char **)(void *)place);
         else if (job_fields[i].type == JOB_FIELD_SOURCES)
             job_sources_release((struct job_sources *)(void *)place);
+        else if (job_fields[i].type == JOB_FIELD_TEXTS)
+            job_texts_release((struct job_texts *)(void *)place);
     }
     alloc_free(job->path);
     alloc_free(job);
@@ -136,6 +139,17 @@ static void field_write(const struct job_field *field, const struct job *job, st
         job_sources_print(sources, out);
         return;
     }
+    if (field->type == JOB_FIELD_TEXTS) {
+        const void *texts = (const char *)job + field->offset;
+        if (((const struct job_texts *)texts)->count == 0)
+            return;
+        text_print(out, "%s%s:\n", indent, field->key);
+        job_texts_print(texts, out);
+        return;
+    }
+    if (field->type == JOB_FIELD_TEXT &&
+        *(char *const *)(const void *)((const char *)job + field->offset) == NULL)
+        return;
     text_print(out, "%s%s: ", indent, field->key);
     job_value_print(field, job, out);
     text_print(out, "\n");

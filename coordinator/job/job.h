@@ -36,6 +36,7 @@ enum job_require { JOB_REQUIRE_ANY = 0, JOB_REQUIRE_IB };
 enum job_offload { JOB_OFFLOAD_NONE = 0, JOB_OFFLOAD_OPTIMIZER };
 enum job_reduce { JOB_REDUCE_EXACT = 0, JOB_REDUCE_FAST };
 enum job_hierarchy { JOB_HIERARCHY_AUTO = 0, JOB_HIERARCHY_OFF };
+enum job_launcher { JOB_LAUNCHER_AUTO = 0, JOB_LAUNCHER_MPIRUN, JOB_LAUNCHER_SRUN };
 
 /** One file or glob of a data set; `weight` 0 means "by size". */
 struct job_source {
@@ -47,6 +48,12 @@ struct job_source {
 
 struct job_sources {
     struct job_source *items;
+    int count;
+};
+
+/** A list of texts; what the file writes as a mapping is kept as "NAME=VALUE". */
+struct job_texts {
+    char **items;
     int count;
 };
 
@@ -133,6 +140,20 @@ struct job {
         bool watchdog;
         int64_t timeout_s; /* 0 = the watchdog's own */
     } fault;
+    struct {
+        enum job_launcher launcher;
+        char *interface; /* a name or an address range; NULL = as the libraries choose */
+        struct job_texts forward;
+    } cluster;
+    struct {
+        /* NULL = not asked for */
+        char *partition, *account, *qos, *time, *exclude, *nodelist, *constraint, *memory, *mail_user,
+            *mail_type;
+        int64_t nodes, ntasks_per_node, gpus_per_node, cpus_per_task; /* 0 = not asked for */
+        int64_t signal_margin_s;
+        bool requeue;
+        struct job_texts modules, environment, options;
+    } slurm;
 };
 
 /** What was wrong with a job: one line each, "file:line:col: key: message", sorted by line. */

@@ -31,6 +31,7 @@ static const char *const require_names[] = {"any", "ib", NULL};
 static const char *const offload_names[] = {"none", "optimizer", NULL};
 static const char *const reduce_names[] = {"exact", "fast", NULL};
 static const char *const hierarchy_names[] = {"auto", "off", NULL};
+static const char *const launcher_names[] = {"auto", "mpirun", "srun", NULL};
 
 const struct job_section job_sections[] = {
     {"", NULL, "The run as a whole."},
@@ -47,6 +48,8 @@ const struct job_section job_sections[] = {
     {"logging", NULL, "What is written while training."},
     {"supervisor", NULL, "What `muster run` does when ranks die."},
     {"fault", NULL, "What happens when something goes wrong."},
+    {"cluster", NULL, "How the ranks of several hosts are started."},
+    {"slurm", NULL, "What `muster submit` asks Slurm for. Whatever is not given is left to the site's defaults."},
 };
 const int job_section_count = sizeof job_sections / sizeof job_sections[0];
 
@@ -70,6 +73,7 @@ const struct job_field job_fields[] = {
 #include "coordinator/job/job_fields_supervisor.def"
 
 #include "coordinator/job/job_fields_fault.def"
+#include "coordinator/job/job_fields_cluster.def"
 };
 const int job_field_count = sizeof job_fields / sizeof job_fields[0];
 

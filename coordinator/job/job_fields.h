@@ -12,13 +12,14 @@
 #include "coordinator/job/job.h"
 
 enum job_field_type {
-    JOB_FIELD_INT,    /* int64_t */
-    JOB_FIELD_REAL,   /* double */
-    JOB_FIELD_BOOL,   /* bool */
-    JOB_FIELD_ENUM,   /* an enum whose values count up from 0, as in `names` */
-    JOB_FIELD_TEXT,   /* char *, owned by the job */
+    JOB_FIELD_INT,      /* int64_t */
+    JOB_FIELD_REAL,     /* double */
+    JOB_FIELD_BOOL,     /* bool */
+    JOB_FIELD_ENUM,     /* an enum whose values count up from 0, as in `names` */
+    JOB_FIELD_TEXT,     /* char *, owned by the job */
     JOB_FIELD_DURATION, /* double, seconds; read as a number or as "1h30m" */
-    JOB_FIELD_SOURCES /* struct job_sources */
+    JOB_FIELD_SOURCES,  /* struct job_sources */
+    JOB_FIELD_TEXTS     /* struct job_texts */
 };
 
 enum job_field_flags {
@@ -27,7 +28,8 @@ enum job_field_flags {
     JOB_FIELD_ABOVE_MIN = 1 << 2, /* the minimum itself is not allowed */
     JOB_FIELD_BELOW_MAX = 1 << 3, /* nor the maximum */
     JOB_FIELD_STRICT = 1 << 4,    /* an error, not a note, where the chosen type has no use for it */
-    JOB_FIELD_ADDED = 1 << 5 /* newer than checkpoints in use: part of job_hash only where not the default */
+    JOB_FIELD_ADDED = 1 << 5, /* newer than checkpoints in use: part of job_hash only where not the default */
+    JOB_FIELD_PAIRS = 1 << 6  /* a list of texts that may be written as a mapping of names to values */
 };
 
 enum { JOB_FIELD_ALIASES_MAX = 6, JOB_FIELDS_MAX = 128, JOB_SECTION_KEYS_MAX = 64, JOB_KEY_SIZE = 64 };

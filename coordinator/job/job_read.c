@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "coordinator/job/job_sources.h"
+#include "coordinator/job/job_texts.h"
 #include "coordinator/job/job_value.h"
 
 static const struct job_node *section_node(const struct job_reading *reading, const char *name)
@@ -274,6 +275,9 @@ static void field_read(struct job_reading *reading, int index)
         return;
     } else if (field->type == JOB_FIELD_SOURCES) {
         job_sources_read(reading, index);
+        return;
+    } else if (field->type == JOB_FIELD_TEXTS) {
+        job_texts_read(reading, index);
         return;
     } else {
         status = job_value_read(field, node, reading->job, &problem);

@@ -21,10 +21,11 @@ static void type_write(const struct job_field *field, struct text *out)
         [JOB_FIELD_BOOL] = "true or false", [JOB_FIELD_ENUM] = "",
         [JOB_FIELD_DURATION] = "seconds or a text such as 1h30m",
         [JOB_FIELD_TEXT] = "text",          [JOB_FIELD_SOURCES] = "path or list",
+        [JOB_FIELD_TEXTS] = "text or list",
     };
     char range[2 * JOB_NUMBER_SIZE + 32];
     job_value_range(field, range, sizeof range);
-    text_add(out, names[field->type]);
+    text_add(out, field->flags & JOB_FIELD_PAIRS ? "mapping of names to texts" : names[field->type]);
     if (range[0] != '\0')
         text_print(out, " %s", range);
     if (field->unit != NULL)

@@ -331,4 +331,5 @@ void job_rules_apply(struct job_reading *reading, const char *path)
     gpus_check(reading);
     checkpoint_check(reading);
     job_rules_data_check(reading);
+    job_rules_cluster_check(reading);
 }

@@ -16,6 +16,9 @@ void job_rules_apply(struct job_reading *reading, const char *path);
 /** The part of the above about data, names and folders (job_rules_data.c). */
 void job_rules_data_check(struct job_reading *reading);
 
+/** The part about what other programs are told: launchers, Slurm (job_rules_cluster.c). */
+void job_rules_cluster_check(struct job_reading *reading);
+
 /** A file name that cannot surprise anybody: not empty, no '/', no leading '.', no control characters. */
 bool job_name_is_usable(const char *name);
 

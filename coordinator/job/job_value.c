@@ -237,7 +237,7 @@ enum muster_status job_value_reset(const struct job_field *field, void *base, st
         char **text = (char **)(void *)place;
         alloc_free(*text);
         *text = NULL;
-    } else if (field->type != JOB_FIELD_SOURCES) {
+    } else if (field->type != JOB_FIELD_SOURCES && field->type != JOB_FIELD_TEXTS) {
         memset(place, 0, sizes[field->type]);
     }
     return MUSTER_OK;
@@ -269,6 +269,7 @@ void job_value_format(const struct job_field *field, const void *base, char out[
         break;
     case JOB_FIELD_TEXT:
     case JOB_FIELD_SOURCES:
+    case JOB_FIELD_TEXTS:
         break;
     }
 }

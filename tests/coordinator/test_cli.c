@@ -64,12 +64,14 @@ static void teardown(void)
 
 START_TEST(every_verb_explains_itself_with_an_example)
 {
-    static const char *const verbs[] = {"check", "plan", "run", "ckpt", "data", "generate", "bench"};
+    static const char *const verbs[] = {"check", "plan", "run",      "submit", "status", "cancel",
+                                        "ckpt",  "data", "generate", "scale",  "bench",  "doctor"};
+    enum { COUNT = sizeof verbs / sizeof verbs[0] };
     char usage[32];
     muster(0, "--help");
-    for (int i = 0; i < 7; i++)
+    for (int i = 0; i < COUNT; i++)
         program_expect(&result.out, verbs[i]);
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < COUNT; i++) {
         muster(0, verbs[i], "--help");
         snprintf(usage, sizeof usage, "usage: muster %s ", verbs[i]);
         program_expect(&result.out, usage);
