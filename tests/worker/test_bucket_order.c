@@ -9,7 +9,7 @@
 
 #include "tests/model/model_cases.h"
 #include "tests/worker/engine_fixture.h"
-#include "worker/bucket_order.h"
+#include "coordinator/plan/bucket_order.h"
 
 enum { BUCKETS = 9 };
 
