@@ -246,14 +246,14 @@ if ((job_steps > 0)); then
         action=(kill kill segv abort exit0 oom)
         point=(step step reduce local_barrier optimizer forward backward all_gather data save)
         name=${point[RANDOM % ${#point[@]}]} target=
-        hit=$((RANDOM % 15 + 1))
+        hit=$((RANDOM % 9 + 1))
         case $name in
         forward | backward | data | all_gather) hit=$((hit * 2)) ;;
         save) hit=1 ;;
         esac
         chosen=${action[RANDOM % ${#action[@]}]}
-        [[ $chosen != oom ]] || { name=data hit=$((RANDOM % 20 + 1)); }
-        if ((RANDOM % 10 == 0)); then
+        [[ $chosen != oom ]] || { name=data hit=$((RANDOM % 12 + 1)); }
+        if ((RANDOM % 25 == 0)); then
             chosen=kill target=@mpirun
         fi
         faults+=${faults:+,}$name:$((RANDOM % ranks)):$hit:$chosen$target

@@ -55,7 +55,7 @@ write_job job "${job[@]}"
 supervised job step:1:7:kill
 must_exit 0
 must_have_hash "$undisturbed"
-must_say '^muster run: rank 1 (on .* |\(.*\) )?(was killed by signal 9 .*|died, last seen at step [0-9]+ in [a-z ]+); lost 2 steps \(.*\) after the checkpoint of step 4; restarting on 3 ranks \(restart 1 of at most 100\)$'
+must_say '^muster run: rank 1 .*(died|killed by signal 9).*; lost 2 steps \(.*\) after the checkpoint of step 4; restarting on 3 ranks \(restart 1 of at most 100\)$'
 numbers job | cmp - "$folder/expected" || fail 'every step must be logged once, as undisturbed'
 must_leave_nothing job
 must_equal 'launches' 2 "$(<"$folder/job.run/epoch")"
@@ -92,6 +92,17 @@ supervised job step:0:7:kill --resume never
 must_exit 0
 must_have_hash "$undisturbed"
 must_say 'resumed from the checkpoint of step 4'
+
+# A stop at a step whose evaluation is due does not lose the evaluation.
+eval=(data.val="$folder/text" eval.interval=4 eval.iters=2)
+write_job evaluated "${job[@]}" "${eval[@]}"
+train 1 evaluated
+numbers evaluated >"$folder/evaluated"
+supervised evaluated step:1:4:term
+must_exit 75
+again evaluated
+must_exit 0
+numbers evaluated | cmp - "$folder/evaluated" || fail 'an evaluation was lost'
 
 # A stop asked for is not a death; a wrong job neither.
 supervised job step:1:3:term
