@@ -45,7 +45,7 @@ class Shape:
 
 
 def delays(deaths, steps):
-    """Of each death: the time to the first step after it."""
+    """Of each death: the time to the first step of the next start."""
     return [min(s for s in steps if s > death) - death for death in deaths]
 
 
@@ -78,10 +78,13 @@ def torch_run(shape, folder, data, python, deaths):
         if subprocess.run(argv, env=environment, stdout=out, stderr=out, check=False).returncode != 0:
             sys.exit(log.read_text(encoding="utf-8")[-4000:])
 
-    def times(name):
-        return [float(word) for word in (folder / name).read_text(encoding="ascii").split()]
+    def lines(name):
+        return [line.split() for line in (folder / name).read_text(encoding="ascii").splitlines()]
 
-    return delays(times("deaths"), times("steps"))
+    firsts = {}  # rank 0 may finish the step in which rank 1 died: only the first step of each start counts
+    for when, start in lines("steps"):
+        firsts.setdefault(start, float(when))
+    return delays([float(line[0]) for line in lines("deaths")], list(firsts.values()))
 
 
 def main():

@@ -30,13 +30,14 @@ def parse_args():
     return args
 
 
-def note(path):
+def note(path, word=""):
+    """Adds the time, and a word that tells this start of the ranks from others."""
     with open(path, "a", encoding="ascii") as file:
-        print(f"{time.time():.6f}", file=file)
+        print(f"{time.time():.6f} {word}".strip(), file=file)
 
 
 def count(path):
-    return len(path.read_text(encoding="ascii").split()) if path.exists() else 0
+    return len(path.read_text(encoding="ascii").splitlines()) if path.exists() else 0
 
 
 def main():
@@ -66,7 +67,7 @@ def main():
         optimizer.zero_grad(set_to_none=True)
         step += 1
         if rank == 0:
-            note(args.folder / "steps")
+            note(args.folder / "steps", str(os.getpid()))
         if step % args.save == 0:
             model_state, optimizer_state = get_state_dict(bare, optimizer)
             dcp.save({"model": model_state, "optimizer": optimizer_state}, checkpoint_id=args.folder / f"step-{step}")
