@@ -117,7 +117,7 @@ supervised wrong ''
 must_exit 2
 must_not_say 'restarting'
 
-# The supervisor itself is killed while one rank is stopped: the next command clears away and goes on.
+# The supervisor and mpirun are killed while one rank is stopped: the next command clears away and goes on.
 supervised job step:1:7:stop,step:0:1:kill & waiter=$!
 until [[ $(stat -c %s "$folder/fired" 2>/dev/null) == 1 ]]; do
     kill -0 "$waiter" 2>/dev/null || fail 'the run ended before a rank was stopped'
@@ -126,7 +126,7 @@ supervisor=$(pgrep -x -P "$(pgrep -P "$waiter" timeout)" muster)
 export MUSTER_FAULT=
 "$MUSTER_BIN/muster" run "$folder/job.yaml" -n 3 >"$folder/second" 2>&1 && fail 'two supervisors ran one folder'
 grep -q 'supervisor.lock is held by' "$folder/second" || fail 'nobody was named as the holder of the folder'
-kill -KILL "$supervisor"
+kill -KILL "$supervisor" "$(sed -n 2p "$folder/job.run/launcher")"
 wait "$waiter" || true
 again job
 must_exit 0
