@@ -29,7 +29,7 @@ while (($# > 0)); do
     *) echo "usage: ${0##*/} [--cells N] [--seed S] [--parallel N] | --job STEPS FAULTS [--seed S]" >&2; exit 2 ;;
     esac
 done
-deadline_s=${MUSTER_CAMPAIGN_DEADLINE:-120} # of one start
+deadline_s=${MUSTER_CAMPAIGN_DEADLINE:-240} # of one start
 ranks=3 steps=30 faults_a_run=3
 attempts_max=12 # starts of one run; each fault can ask for one
 
@@ -107,7 +107,7 @@ parallel: {logical_workers: 4, threads: 1, bucket_mb: 1}
 checkpoint: {save_interval: $3}
 eval: {interval: 4, iters: 2}
 logging: {interval: 1000}
-supervisor: {max_restarts: 1000000, give_up_after: 50, restart_backoff: 0, start_timeout: 10}
+supervisor: {max_restarts: 1000000, give_up_after: 50, restart_backoff: 0, start_timeout: 30}
 YAML
     cat "$source_folder"/base/*.c >"$1/text"
 }
