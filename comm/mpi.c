@@ -80,9 +80,7 @@ static void mpi_destroy(struct comm *c)
         MPI_Comm_free(&m->world);
     alloc_free(m->counts);
     alloc_free(m->displacements);
-    alloc_free(m->expected);
-    alloc_free(m->requests);
-    alloc_free(m->peers);
+    alloc_free(m->messages);
     alloc_free(m->nodes);
     alloc_free(m->ring);
     alloc_free(m->owned_begin);
@@ -164,16 +162,14 @@ static enum muster_status mpi_tables_create(struct comm_mpi *m, struct muster_er
     size_t size = (size_t)m->base.size;
     m->counts = alloc_zeroed(size, sizeof(*m->counts));
     m->displacements = alloc_zeroed(size, sizeof(*m->displacements));
-    m->expected = alloc_zeroed(size, sizeof(*m->expected));
-    m->requests = alloc_zeroed(2 * size, sizeof(MPI_Request));
-    m->peers = alloc_zeroed(2 * size, sizeof(*m->peers));
+    m->messages = alloc_zeroed(2 * size * COMM_MPI_IN_FLIGHT, sizeof(*m->messages));
     m->nodes = alloc_zeroed(size, sizeof(*m->nodes));
     m->ring = alloc_zeroed(size, sizeof(*m->ring));
     m->owned_begin = alloc_zeroed(size + 1, sizeof(*m->owned_begin));
     m->block_bytes = alloc_zeroed(size, sizeof(*m->block_bytes));
     m->base.node_of = m->nodes;
     if (!m->owned_begin || !m->block_bytes || !m->nodes || !m->ring || !m->counts || !m->displacements ||
-        !m->expected || !m->requests || !m->peers)
+        !m->messages)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for a communicator of %d ranks",
                                 m->base.size);
     return MUSTER_OK;

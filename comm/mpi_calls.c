@@ -70,30 +70,26 @@ enum muster_status comm_mpi_broadcast(struct comm *c, void *data, int64_t bytes,
     return status;
 }
 
-/* One step of the ring below: one block to the right while another comes from the left, in messages. */
-static enum muster_status block_pass(struct comm_mpi *m, const char *out, int64_t out_bytes, char *in,
+/* One step of the ring below: one block to the right while another comes from the left. */
+static enum muster_status block_pass(struct comm_mpi *m, char *out, int64_t out_bytes, char *in,
                                      int64_t in_bytes, struct muster_error *err)
 {
     int size = m->base.size, right = m->ring[(m->ring_place + 1) % size];
     int left = m->ring[(m->ring_place + size - 1) % size];
+    const struct comm_mpi_flow from = {.peer = left, .data = in, .bytes = in_bytes};
+    const struct comm_mpi_flow to = {.peer = right, .is_sent = true, .data = out, .bytes = out_bytes};
+    int64_t windows =
+        max_i64(comm_mpi_flow_windows(m, left, in_bytes), comm_mpi_flow_windows(m, right, out_bytes));
     enum muster_status status = MUSTER_OK;
     if (m->nodes[right] != m->base.node)
         m->base.bytes_across += out_bytes;
-    for (int64_t at = 0; at < max_i64(out_bytes, in_bytes) && status == MUSTER_OK;
-         at += m->message_bytes_max) {
-        int out_now = (int)max_i64(0, min_i64(out_bytes - at, m->message_bytes_max));
-        int in_now = (int)max_i64(0, min_i64(in_bytes - at, m->message_bytes_max));
-        MPI_Request *requests = m->requests;
-        int code = MPI_Irecv(in_now > 0 ? in + at : NULL, in_now, MPI_BYTE, in_now > 0 ? left : MPI_PROC_NULL,
-                             0, m->world, &requests[0]);
+    for (int64_t window = 0; window < windows && status == MUSTER_OK; window++) {
+        int code = comm_mpi_flow_post(m, &from, window);
         if (code == MPI_SUCCESS)
-            code = MPI_Isend(out_now > 0 ? out + at : NULL, out_now, MPI_BYTE,
-                             out_now > 0 ? right : MPI_PROC_NULL, 0, m->world, &requests[1]);
+            code = comm_mpi_flow_post(m, &to, window);
         status = comm_mpi_check(m, code, "all_gather", err);
         if (status == MUSTER_OK)
-            status = comm_mpi_wait(m, &requests[0], MPI_STATUS_IGNORE, left, "all_gather", err);
-        if (status == MUSTER_OK)
-            status = comm_mpi_wait(m, &requests[1], MPI_STATUS_IGNORE, right, "all_gather", err);
+            status = comm_mpi_flow_wait(m, "all_gather", err);
     }
     return status;
 }
@@ -171,56 +167,24 @@ enum muster_status comm_mpi_all_gather(struct comm *c, void *all, const int64_t 
     return mpi_all_gather(m, all, counts_bytes, err);
 }
 
-/* Posts message number `at / message_bytes_max` of every pair that has one; all receives first. Peers are
- * taken in an order shifted by the rank, so that no rank is everybody's first. */
+/* Posts one window of every pair; all receives first. Peers are taken in an order shifted by the rank, so
+ * that no rank is everybody's first. */
 static int exchange_post(struct comm_mpi *m, const void *const *send, const int64_t *send_bytes,
-                         void *const *receive, const int64_t *receive_bytes, int64_t at, int *receive_count,
-                         int *request_count)
+                         void *const *receive, const int64_t *receive_bytes, int64_t window)
 {
-    int rank = m->base.rank, size = m->base.size, count = 0, code = MPI_SUCCESS;
+    int rank = m->base.rank, size = m->base.size, code = MPI_SUCCESS;
     for (int shift = 1; shift < size && code == MPI_SUCCESS; shift++) {
         int from = (rank + size - shift) % size;
-        if (receive_bytes[from] <= at)
-            continue;
-        m->expected[count] = (int)min_i64(receive_bytes[from] - at, m->message_bytes_max);
-        code = MPI_Irecv((char *)receive[from] + at, m->expected[count], MPI_BYTE, from, 0, m->world,
-                         &m->requests[count]);
-        m->peers[count] = from;
-        count += code == MPI_SUCCESS;
+        struct comm_mpi_flow flow = {.peer = from, .data = receive[from], .bytes = receive_bytes[from]};
+        code = comm_mpi_flow_post(m, &flow, window);
     }
-    *receive_count = count;
     for (int shift = 1; shift < size && code == MPI_SUCCESS; shift++) {
         int to = (rank + shift) % size;
-        if (send_bytes[to] <= at)
-            continue;
-        code = MPI_Isend((const char *)send[to] + at, (int)min_i64(send_bytes[to] - at, m->message_bytes_max),
-                         MPI_BYTE, to, 0, m->world, &m->requests[count]);
-        m->peers[count] = to;
-        count += code == MPI_SUCCESS;
+        struct comm_mpi_flow flow = {
+            .peer = to, .is_sent = true, .data = (char *)(uintptr_t)send[to], .bytes = send_bytes[to]};
+        code = comm_mpi_flow_post(m, &flow, window);
     }
-    *request_count = count;
     return code;
-}
-
-/* Waits for what was posted, and refuses a message of another length than agreed. One by one, because
- * MPI_Waitall of Open MPI 4.1 never returns when one of its requests had failed before the call. */
-static enum muster_status exchange_wait(struct comm_mpi *m, int receive_count, int request_count,
-                                        struct muster_error *err)
-{
-    enum muster_status status = MUSTER_OK;
-    for (int i = 0; i < request_count && status == MUSTER_OK; i++) {
-        MPI_Status received;
-        int bytes = 0;
-        status = comm_mpi_wait(m, &m->requests[i], &received, m->peers[i], "exchange", err);
-        if (status != MUSTER_OK || i >= receive_count)
-            continue;
-        MPI_Get_count(&received, MPI_BYTE, &bytes);
-        if (bytes != m->expected[i])
-            status = muster_error_set(
-                err, MUSTER_ERR_PEER, "exchange #%lld on rank %d: rank %d sent %d bytes where %d were due",
-                (long long)m->base.sequence, m->base.rank, m->peers[i], bytes, m->expected[i]);
-    }
-    return status;
 }
 
 enum muster_status comm_mpi_exchange(struct comm *c, const void *const *send, const int64_t *send_bytes,
@@ -228,18 +192,17 @@ enum muster_status comm_mpi_exchange(struct comm *c, const void *const *send, co
                                      struct muster_error *err)
 {
     struct comm_mpi *m = comm_mpi_of(c);
-    int64_t longest = 0;
+    int64_t windows = 0;
     for (int r = 0; r < c->size; r++)
         if (r != c->rank)
-            longest = max_i64(longest, max_i64(send_bytes[r], receive_bytes[r]));
+            windows = max_i64(windows, max_i64(comm_mpi_flow_windows(m, r, send_bytes[r]),
+                                               comm_mpi_flow_windows(m, r, receive_bytes[r])));
     enum muster_status status = MUSTER_OK;
-    for (int64_t at = 0; at < longest && status == MUSTER_OK; at += m->message_bytes_max) {
-        int receive_count, request_count;
-        int code =
-            exchange_post(m, send, send_bytes, receive, receive_bytes, at, &receive_count, &request_count);
+    for (int64_t window = 0; window < windows && status == MUSTER_OK; window++) {
+        int code = exchange_post(m, send, send_bytes, receive, receive_bytes, window);
         status = comm_mpi_check(m, code, "exchange", err);
         if (status == MUSTER_OK)
-            status = exchange_wait(m, receive_count, request_count, err);
+            status = comm_mpi_flow_wait(m, "exchange", err);
     }
     return status;
 }

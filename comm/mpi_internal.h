@@ -13,24 +13,32 @@
 #include "comm/host_reduce.h"
 #include "comm/local.h"
 
+/** Messages of one flow that are under way at once. */
+enum { COMM_MPI_IN_FLIGHT = 16 };
+
+struct comm_mpi_message {
+    MPI_Request request;
+    int peer, bytes;
+    bool is_sent;
+};
+
 struct comm_mpi {
     struct comm base; /* first: the operations cast back */
     MPI_Comm world;   /* MPI_COMM_NULL until duplicated */
     bool owns_mpi;    /* MPI_Init was ours, so is MPI_Finalize */
     bool concurrent;  /* several threads may be inside MPI at once */
     int64_t message_bytes_max;
-    int *counts, *displacements; /* [size], for the calls that take int */
-    int *expected;               /* [size], bytes of the receives in `requests` */
-    MPI_Request *requests;       /* [2 · size]: receives, then sends */
-    int *peers;                  /* [2 · size], the other rank of each request */
-    int *nodes;                  /* [size], base.node_of */
-    int *ring;                   /* [size] ranks ordered by host: neighbours share one where they can */
-    int ring_place;              /* mine in `ring` */
-    char *shared;                /* what the ranks of this host have in common (mpi_local.c), or NULL */
-    struct comm_local local;     /* base.local points here while hierarchy is on */
-    uint32_t local_barriers;     /* so far, of this host */
-    bool has_local;              /* all hosts could offer it */
-    struct host_reduce *fast;    /* the library's sums, which need no tree */
+    int *counts, *displacements;       /* [size], for the calls that take int */
+    struct comm_mpi_message *messages; /* [2 · size · COMM_MPI_IN_FLIGHT] under way */
+    int posted;                        /* of them */
+    int *nodes;                        /* [size], base.node_of */
+    int *ring;                         /* [size] ranks ordered by host: neighbours share one where they can */
+    int ring_place;                    /* mine in `ring` */
+    char *shared;                      /* what the ranks of this host have in common (mpi_local.c), or NULL */
+    struct comm_local local;           /* base.local points here while hierarchy is on */
+    uint32_t local_barriers;           /* so far, of this host */
+    bool has_local;                    /* all hosts could offer it */
+    struct host_reduce *fast;          /* the library's sums, which need no tree */
     int64_t *owned_begin, *block_bytes; /* [size + 1], [size]: arguments of `fast` and all_gather */
     float *fast_receive;
     struct combine sum;        /* of one array a rank, by rank (mpi_sum.c) */
@@ -59,6 +67,21 @@ enum muster_status comm_mpi_wait_over(const struct comm_mpi *m, int peer, const 
  */
 enum muster_status comm_mpi_wait(struct comm_mpi *m, MPI_Request *request, MPI_Status *received, int peer,
                                  const char *collective, struct muster_error *err);
+
+/** To or from one rank; `data` is only read when it is sent. */
+struct comm_mpi_flow {
+    int peer;
+    bool is_sent;
+    char *data;
+    int64_t bytes;
+};
+
+/** A flow goes by in windows, each as many messages as may be under way at once; how many it takes. */
+int64_t comm_mpi_flow_windows(const struct comm_mpi *m, int peer, int64_t bytes);
+/** Starts the messages of one window (none when the flow is over by then). \return MPI's code */
+int comm_mpi_flow_post(struct comm_mpi *m, const struct comm_mpi_flow *flow, int64_t window);
+/** Waits for all that was posted; PEER when a message has another length than was due. */
+enum muster_status comm_mpi_flow_wait(struct comm_mpi *m, const char *collective, struct muster_error *err);
 
 /**
  * Memory that the ranks of a host share. Collective; where a host cannot offer it nobody has it, which is no
