@@ -21,8 +21,8 @@ import cases
 import launch
 from link import Link
 
-CASE = cases.Case("GPT 3M", "fp32", layers=6, width=192, heads=6, vocabulary=256, length=256, micro_batch=8,
-                  steps=13, warmup=3)
+CASE = cases.Case("GPT 3M", "fp32", layers=6, width=192, heads=6, vocabulary=256, length=256,
+                  micro_batch=16, steps=9, warmup=3)
 # name -> what the job says under `parallel`
 MUSTER = {
     "exact": {"reduce": "exact"},
@@ -33,7 +33,7 @@ MUSTER = {
 
 def parse_args():
     parser = argparse.ArgumentParser(prog="scripts/bench_overlap.sh", description=__doc__)
-    parser.add_argument("--rates", default="500,100", help="of the link, Mbit/s, with commas")
+    parser.add_argument("--rates", default="250,60", help="of the link, Mbit/s, with commas")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=CASE.steps, help="of which the first 3 are not counted")
     parser.add_argument("--bucket-mb", type=int, default=2, help="of both programs")
