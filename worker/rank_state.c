@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "base/tree.h"
+#include "worker/param_windows.h"
 
 enum { RANK_STATE_RNG_INIT = 0x696e6974 };
 
@@ -400,6 +401,8 @@ static enum muster_status rank_state_replicate(struct rank_state *state, struct 
 enum muster_status rank_state_publish_params(struct rank_state *state, struct comm *comm,
                                              struct muster_error *err)
 {
+    if (state->windows)
+        param_windows_forget(state->windows);
     if (state->plan->zero_stage == 0)
         return rank_state_replicate(state, comm, err);
     for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
