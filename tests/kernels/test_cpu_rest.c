@@ -352,6 +352,12 @@ static enum muster_status cast_call(struct kernels *k, const void *shape, void *
     return kernels_round_to(k, DTYPE_BF16, data[0], data[1], *(const int64_t *)shape, err);
 }
 
+static enum muster_status cast_f16_call(struct kernels *k, const void *shape, void *const data[],
+                                        struct muster_error *err)
+{
+    return kernels_round_to(k, DTYPE_F16, data[0], data[1], *(const int64_t *)shape, err);
+}
+
 static enum muster_status zero_call(struct kernels *k, const void *shape, void *const data[],
                                     struct muster_error *err)
 {
@@ -369,6 +375,10 @@ START_TEST(sums_casts_and_zeros_are_exact)
             {.role = COMPARE_OUTPUT, .dtype = DTYPE_BF16, .count = counts[n]},
             {.role = COMPARE_INPUT, .dtype = DTYPE_F32, .count = counts[n]}};
         compare_run("cast_bf16", cast, 2, cast_call, &counts[n]);
+        const struct compare_array half[] = {
+            {.role = COMPARE_OUTPUT, .dtype = DTYPE_F16, .count = counts[n]},
+            {.role = COMPARE_INPUT, .dtype = DTYPE_F32, .count = counts[n]}};
+        compare_run("cast_fp16", half, 2, cast_f16_call, &counts[n]);
         const struct compare_array zero[] = {
             {.role = COMPARE_OUTPUT, .dtype = DTYPE_F32, .count = counts[n]}};
         compare_run("fill_zero", zero, 1, zero_call, &counts[n]);
