@@ -21,7 +21,8 @@ for precision in fp32 bf16 fp16; do
     train 1 gpu
     expected=$hash
     near=$(last_loss gpu)
-    for stage in 0 2 3; do
+    [[ $precision == bf16 ]] && stages="0 2 3" || stages=3
+    for stage in $stages; do
         write_job "gpu-$stage" "${gpu[@]}" "parallel.zero_stage=$stage"
         train 3 "gpu-$stage"
         must_equal "$precision: state hash, stage $stage on 3 GPUs" "$expected" "$hash"
@@ -32,7 +33,8 @@ for precision in fp32 bf16 fp16; do
     loss=$(last_loss offload)
     awk -v a="$near" -v b="$loss" 'BEGIN { exit !(a > 0 && b > 0 && (a - b) ^ 2 < (1e-3 * a) ^ 2) }' ||
         fail "$precision: loss $loss with offload, $near without"
-    for stage in 1 3; do
+    [[ $precision == bf16 ]] && stages="1 3" || stages=2
+    for stage in $stages; do
         write_job "offload-$stage" "${gpu[@]}" parallel.offload=optimizer "parallel.zero_stage=$stage"
         train 3 "offload-$stage"
         must_equal "$precision: state hash with offload, stage $stage on 3 GPUs" "$expected" "$hash"
