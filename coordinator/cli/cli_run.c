@@ -10,11 +10,12 @@
 #include "coordinator/cli/cli_options.h"
 #include "coordinator/cluster/placement.h"
 #include "coordinator/cluster/reach.h"
+#include "coordinator/cluster/survivors.h"
 #include "coordinator/cluster/slurm.h"
 #include "coordinator/cluster/slurm_requeue.h"
 #include "coordinator/supervise/supervise.h"
 
-enum { REACH_MS = 9000 };
+enum { CONNECT_S = 8, REACH_MS = 30000 };
 
 static const char run_usage[] =
     "usage: muster run JOB.yaml [-n RANKS] [--resume auto|never|PATH] [--hostfile FILE] [--no-restart]\n"
@@ -73,11 +74,20 @@ static enum muster_status plan_summary(const struct cli_job *job, int64_t ranks,
     return status;
 }
 
-static int run_supervised(struct cli *cli, const struct cli_job *job, const struct launch_options *launch,
-                          bool no_restart)
+static int run_renew(void *context, int ranks, struct text *said)
 {
-    const struct supervise_options options = {
-        .job = job->job, .launch = *launch, .no_restart = no_restart, .err = cli->err};
+    return survivors_find(context, REACH_MS, ranks, said);
+}
+
+static int run_supervised(struct cli *cli, const struct cli_job *job, const struct launch_options *launch,
+                          struct hosts *hosts, bool no_restart)
+{
+    const struct supervise_options options = {.job = job->job,
+                                              .launch = *launch,
+                                              .no_restart = no_restart,
+                                              .renew = hosts->source == HOSTS_SLURM ? run_renew : NULL,
+                                              .context = hosts,
+                                              .err = cli->err};
     struct muster_error err;
     int exit_code;
     if (supervise_run(&options, &exit_code, &err) != MUSTER_OK)
@@ -90,7 +100,8 @@ static enum muster_status hosts_reach(struct cli *cli, struct placement *placeme
                                       struct muster_error *err)
 {
     char folder[FS_PATH_MAX];
-    struct reach_question question = {.worker = worker, .folder = folder, .timeout_ms = REACH_MS};
+    struct reach_question question = {
+        .worker = worker, .folder = folder, .connect_s = CONNECT_S, .timeout_ms = REACH_MS};
     struct text report;
     if (placement->hosts.source != HOSTS_FILE)
         return MUSTER_OK;
@@ -129,10 +140,10 @@ static enum muster_status run_prepare(struct cli *cli, const struct cli_job *job
 }
 
 static int run_launch(struct cli *cli, const struct cli_job *job, const struct run_words *words,
-                      const struct launch_options *options)
+                      const struct launch_options *options, struct hosts *hosts)
 {
     slurm_end_time_export();
-    int exit_code = run_supervised(cli, job, options, words->no_restart);
+    int exit_code = run_supervised(cli, job, options, hosts, words->no_restart);
     if (exit_code == MUSTER_EXIT_RESUMABLE && words->requeue)
         slurm_requeue(job->job, cli->err);
     return exit_code;
@@ -168,7 +179,7 @@ static int run_job(struct cli *cli, const struct cli_job *job, const struct run_
         launch_command_print(&command, &text);
     int exit_code = status == MUSTER_OK ? cli_write(cli, &text) : cli_fail(cli, &err);
     if (exit_code == MUSTER_EXIT_DONE && !words->dry_run)
-        exit_code = run_launch(cli, job, words, &options);
+        exit_code = run_launch(cli, job, words, &options, &placement.hosts);
     launch_command_release(&command);
     placement_release(&placement);
     text_release(&text);

@@ -13,8 +13,8 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/subprocess.h"
-#include "coordinator/cli/cli_job.h"
 #include "coordinator/cli/cli_options.h"
+#include "coordinator/cli/cli_predict.h"
 #include "coordinator/cluster/energy.h"
 #include "coordinator/cluster/scale.h"
 
@@ -49,7 +49,8 @@ static const char scale_usage[] =
 
 struct scaling {
     struct cli *cli;
-    struct job *job; /* changed for each point */
+    struct job *job;              /* changed for each point */
+    const struct cli_job *opened; /* it, with its model */
     const char *ranks, *hostfile;
     bool weak, submit, collect;
     int64_t steps, warmup, repeat;
@@ -142,6 +143,27 @@ static enum muster_status point_write(struct scaling *s, struct scale_point *poi
     return status;
 }
 
+/* What the cost model says of the job of a point, where this machine's profile is known. A hostfile does not
+ * say how its ranks are spread, so nothing is said of those. */
+static void point_predict(const struct scaling *s, struct scale_point *point)
+{
+    bool in_slurm = s->submit || s->collect;
+    const struct cli_predict_words words = {.ranks = in_slurm ? 0 : point->ranks,
+                                            .nodes = in_slurm ? s->job->slurm.nodes : 0,
+                                            .ranks_per_node =
+                                                in_slurm ? point->ranks / s->job->slurm.nodes : 0};
+    struct cli_predict predict = {.profile = NULL};
+    struct cost_prediction cost;
+    struct plan *plan = NULL;
+    if (s->hostfile == NULL && cli_predict_open(s->cli, s->opened, &words, &predict) == MUSTER_EXIT_DONE &&
+        predict.profile != NULL &&
+        plan_create(s->job, &s->opened->config, &predict.topology, &plan, NULL) == MUSTER_OK &&
+        cost_predict(plan, predict.profile, &predict.cluster, &cost, NULL) == MUSTER_OK)
+        point->predicted_ms = cost.step_s * 1e3;
+    plan_destroy(plan);
+    cli_predict_release(&predict);
+}
+
 static enum muster_status point_read(struct scaling *s, struct scale_point *point, struct muster_error *err)
 {
     char run[FS_PATH_MAX], path[FS_PATH_MAX];
@@ -193,6 +215,8 @@ static bool point_do(struct scaling *s, struct scale_point *point, int64_t round
     char path[FS_PATH_MAX];
     struct muster_error err = {.text = ""};
     enum muster_status status = point_write(s, point, path, &err);
+    if (status == MUSTER_OK && !s->submit && round == 0)
+        point_predict(s, point);
     if (status == MUSTER_OK && s->collect)
         status = point_read(s, point, &err);
     else if (status == MUSTER_OK && s->submit)
@@ -361,6 +385,7 @@ static int run_scale(struct cli *cli, int argc, char **argv)
         s.repeat = 1;
     exit_code = cli_job_open(cli, operands.items[0], CLI_JOB_DATA_ALL, NULL, &job);
     s.job = job.job;
+    s.opened = &job;
     if (exit_code == MUSTER_EXIT_DONE)
         exit_code = scaling_run(&s, ranks, count);
     scale_release(&s.scale);

@@ -24,6 +24,7 @@ enum occasion {
     LOCAL,   /* all ranks on this host */
     CROWDED, /* local, and more ranks than cores */
     REMOTE,
+    SLURM, /* mpirun inside an allocation */
 };
 
 static const struct {
@@ -46,6 +47,8 @@ static const struct {
     {"OMPI_MCA_oob_tcp_keepalive_time", "5", REMOTE},
     {"OMPI_MCA_oob_tcp_keepalive_intvl", "2", REMOTE},
     {"OMPI_MCA_oob_tcp_keepalive_probes", "2", REMOTE},
+    /* mpirun's daemons are a step; after a death they need not wait until Slurm has given the old one up. */
+    {"SLURM_OVERLAP", "1", SLURM},
 };
 enum { SETTING_COUNT = sizeof settings / sizeof settings[0] };
 
@@ -115,6 +118,8 @@ static bool setting_applies(enum occasion occasion, bool local, const struct lau
         return local && options->ranks > options->cores;
     case REMOTE:
         return !local;
+    case SLURM:
+        return options->hosts != NULL && options->hosts->source == HOSTS_SLURM && !options->srun;
     }
     return false;
 }

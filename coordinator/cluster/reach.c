@@ -29,7 +29,7 @@ static bool is_ssh(const char *program)
     return strcmp(slash != NULL ? slash + 1 : program, "ssh") == 0;
 }
 
-static enum muster_status agent_init(struct agent *agent, int timeout_ms, struct muster_error *err)
+static enum muster_status agent_init(struct agent *agent, int connect_s, struct muster_error *err)
 {
     const char *text = getenv("OMPI_MCA_plm_rsh_agent");
     char *rest = NULL;
@@ -43,8 +43,7 @@ static enum muster_status agent_init(struct agent *agent, int timeout_ms, struct
         agent->words[agent->count++] = word;
     if (agent->count == 0 || !is_ssh(agent->words[0]))
         return MUSTER_OK;
-    snprintf(agent->connect_timeout, sizeof agent->connect_timeout, "ConnectTimeout=%d",
-             timeout_ms > 2000 ? timeout_ms / 1000 - 1 : 1);
+    snprintf(agent->connect_timeout, sizeof agent->connect_timeout, "ConnectTimeout=%d", connect_s);
     agent->words[agent->count++] = "-o";
     agent->words[agent->count++] = "BatchMode=yes";
     agent->words[agent->count++] = "-o";
@@ -128,7 +127,7 @@ int reach_check(struct hosts *hosts, const struct reach_question *question, stru
         muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to ask the hosts");
         goto out;
     }
-    if (agent_init(&agent, question->timeout_ms, err) != MUSTER_OK)
+    if (agent_init(&agent, question->connect_s, err) != MUSTER_OK)
         goto out;
     for (int i = 0; i < hosts->count; i++) {
         if (hosts->items[i].lost || is_this_host(hosts->items[i].name))

@@ -11,7 +11,8 @@
 struct reach_question {
     const char *worker; /* must be there, and be a program */
     const char *folder; /* must be there: the ranks start in it */
-    int timeout_ms;     /* for all hosts together */
+    int connect_s;      /* for a host to take up the conversation; ssh's ConnectTimeout */
+    int timeout_ms;     /* for all hosts to have answered: a slow login shell is no dead host */
 };
 
 /**

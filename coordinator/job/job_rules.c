@@ -295,7 +295,7 @@ static void precision_check(struct job_reading *reading)
 static void gpus_check(struct job_reading *reading)
 {
     const char *gpus = reading->job->parallel.gpus;
-    if (!job_rules_trust(reading, JOB_AT(parallel.gpus)) || strcmp(gpus, "local") == 0)
+    if (gpus == NULL || !job_rules_trust(reading, JOB_AT(parallel.gpus)) || strcmp(gpus, "local") == 0)
         return;
     for (const char *at = gpus; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
         size_t digits = strspn(at, "0123456789");

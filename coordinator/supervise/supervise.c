@@ -36,6 +36,7 @@ struct supervise {
     double launched_unix_s;
     struct supervise_roster roster;
     int ranks;        /* of the launch in hand */
+    int ranks_left;   /* that there are places for, as options->renew says; 0 = all */
     bool has_started; /* the launch's ranks have found each other and loaded their state */
 };
 
@@ -182,6 +183,7 @@ static enum muster_status launch_prepare(struct supervise *s, struct launch_comm
     enum muster_status status = supervise_progress_read(s->options->job, &s->before, err);
     if (status == MUSTER_OK)
         status = resume_choose(s, path, &options.resume, err);
+    options.ranks = s->ranks_left > 0 ? s->ranks_left : options.ranks;
     supervise_roster_come_back(&s->roster, unix_s(), false);
     if (status == MUSTER_OK)
         status = supervise_roster_choose(&s->roster, &options, run_folder(s), hosts, err);
@@ -279,7 +281,8 @@ static void restart_print(const struct supervise *s, const struct supervise_verd
     text_print(out, "; restarting");
     if (verdict->delay_s > 0.0)
         text_print(out, " in %s", delay);
-    int ranks = supervise_hosts_ranks(&s->roster.hosts, s->options->launch.ranks);
+    int ranks =
+        s->ranks_left > 0 ? s->ranks_left : supervise_hosts_ranks(&s->roster.hosts, s->options->launch.ranks);
     text_print(out, " on %d rank%s (restart %" PRId64 " of at most %" PRId64 ")", ranks,
                ranks == 1 ? "" : "s", s->history.restarts, s->limits.max_restarts);
 }
@@ -301,6 +304,11 @@ static bool death_answer(struct supervise *s, struct launch_outcome *outcome, in
         const struct supervise_death death = {now.saved_step, now.step_unix_s > s->before.step_unix_s};
         verdict = supervise_judge(&s->limits, &s->history, &death);
         loss_print(s, &now, &said);
+    }
+    if (verdict.restart && s->options->renew != NULL) {
+        s->ranks_left = s->options->renew(s->options->context, s->options->launch.ranks, &said);
+        verdict.restart = s->ranks_left > 0;
+        snprintf(verdict.why, sizeof verdict.why, "%s", verdict.restart ? "" : "no node is left");
     }
     if (verdict.restart) {
         restart_print(s, &verdict, &said);

@@ -12,6 +12,7 @@ done
 PATH=$PATH:/usr/sbin:/sbin
 # shellcheck source=../run/lib.sh
 . "$MUSTER_SOURCE/tests/run/lib.sh"
+deadline_s=150 # daemons and ssh on a busy machine
 
 slurm=$folder/slurm
 export SLURM_CONF=$slurm/slurm.conf

@@ -239,7 +239,8 @@ START_TEST(the_newest_submission_is_found_again)
 }
 END_TEST
 
-static struct job *job_of(const char *slurm)
+/* The job with these lines more; the errors, when it is refused, go to `errors`. */
+static struct job *job_or_errors(const char *lines, struct text *errors)
 {
     struct text yaml;
     struct job_report report;
@@ -250,13 +251,82 @@ static struct job *job_of(const char *slurm)
                "model: {type: gpt, num_layers: 1, hidden_size: 16, num_heads: 2, vocab_size: 256}\n"
                "data: {train: a.bin, seq_len: 16}\noptimizer: {lr: 1e-3}\n"
                "train: {micro_batch_size: 1, global_batch_size: 8, max_steps: 10}\n%s",
-               slurm);
+               lines);
     job_parse("job.yaml", yaml.data, yaml.length, &report, &job, NULL);
-    ck_assert_msg(job != NULL, "%s", report.errors.data);
+    text_print(errors, "%s", report.errors.data);
     job_report_release(&report);
     text_release(&yaml);
     return job;
 }
+
+static struct job *job_of(const char *lines)
+{
+    struct text errors;
+    text_init(&errors);
+    struct job *job = job_or_errors(lines, &errors);
+    ck_assert_msg(job != NULL, "%s", errors.data);
+    text_release(&errors);
+    return job;
+}
+
+START_TEST(what_another_program_could_mistake_is_refused)
+{
+    static const struct {
+        const char *lines, *error;
+    } wrong[] = {
+        {"slurm: {partition: 'a b'}\n", "slurm.partition: "},
+        {"slurm: {account: --wrap=x}\n", "slurm.account: "},
+        {"slurm: {exclude: '$(id)'}\n", "slurm.exclude: "},
+        {"slurm: {mail_user: \"a\\nb\"}\n", "slurm.mail_user: "},
+        {"slurm: {time: '1 day'}\n", "slurm.time: "},
+        {"slurm: {time: '1:2:3:4'}\n", "slurm.time: "},
+        {"slurm: {options: [--wrap=x]}\n", "slurm.options: "},
+        {"slurm: {options: [--outp=x]}\n", "slurm.options: "},
+        {"slurm: {options: [-x]}\n", "slurm.options: "},
+        {"slurm: {options: ['--a b']}\n", "slurm.options: "},
+        {"slurm: {options: {a: b}}\n", "slurm.options: expected a text or a list"},
+        {"slurm: {modules: [-x]}\n", "slurm.modules: "},
+        {"slurm: {environment: {1A: x}}\n", "slurm.environment: "},
+        {"slurm: {environment: {A=B: x}}\n", "slurm.environment[0]: "},
+        {"slurm: {environment: {A: [x]}}\n", "slurm.environment[0]: "},
+        {"slurm: {nodes: 0}\n", "slurm.nodes: "},
+        {"cluster: {interface: 'ib0; x'}\n", "cluster.interface: "},
+        {"cluster: {forward: [A=B]}\n", "cluster.forward: "},
+        {"cluster: {launcher: ssh}\n", "cluster.launcher: unknown value"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        text_clear(&text);
+        struct job *job = job_or_errors(wrong[i].lines, &text);
+        ck_assert_msg(job == NULL, "accepted: %s", wrong[i].lines);
+        ck_assert_msg(strstr(text.data, wrong[i].error) != NULL, "%s gave: %s", wrong[i].lines, text.data);
+    }
+}
+END_TEST
+
+START_TEST(a_job_with_lists_is_written_and_read_back)
+{
+    struct text first, second;
+    struct job_report report;
+    struct job *again = NULL;
+    text_init(&first);
+    text_init(&second);
+    job_report_init(&report);
+    struct job *job = job_of("slurm: {time: 2-03, modules: gcc, environment: {A: 'x \"y\"', B: z}, "
+                             "options: [--exclusive, '--comment=a b']}\ncluster: {forward: [X, Y]}\n");
+    ck_assert_int_eq(job->slurm.environment.count, 2);
+    ck_assert_str_eq(job->slurm.environment.items[0], "A=x \"y\"");
+    ck_assert_str_eq(job->slurm.modules.items[0], "gcc");
+    ck_assert_int_eq(job_write_yaml(job, &first, NULL), MUSTER_OK);
+    ck_assert_int_eq(job_parse("job.yaml", first.data, first.length, &report, &again, NULL), MUSTER_OK);
+    ck_assert_int_eq(job_write_yaml(again, &second, NULL), MUSTER_OK);
+    ck_assert_str_eq(first.data, second.data);
+    job_report_release(&report);
+    job_destroy(job);
+    job_destroy(again);
+    text_release(&first);
+    text_release(&second);
+}
+END_TEST
 
 static const char *script_of(const char *slurm, const char *const *paths, int count)
 {
@@ -493,6 +563,8 @@ int main(void)
     tcase_add_test(cases, slurms_durations_are_read);
     tcase_add_test(cases, only_numbers_of_jobs_reach_slurms_commands);
     tcase_add_test(cases, the_newest_submission_is_found_again);
+    tcase_add_test(cases, what_another_program_could_mistake_is_refused);
+    tcase_add_test(cases, a_job_with_lists_is_written_and_read_back);
     tcase_add_test(cases, every_key_has_its_place_in_the_script);
     tcase_add_test(cases, what_is_not_asked_for_is_left_to_the_site);
     tcase_add_test(cases, an_array_picks_its_job_by_number);

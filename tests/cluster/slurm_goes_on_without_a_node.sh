@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# A node dies in the middle of a run: its slurmd, its step daemons and its ranks, at once. The run goes on inside the
+# same allocation with the nodes that are left, and the end is that of one undisturbed rank; by both launchers.
+# shellcheck source=slurm_lib.sh
+. "$(dirname "$0")/slurm_lib.sh"
+
+# Everything that runs on NODE: its daemon, and whatever has its name in the environment with what started that.
+kill_node() {
+    local process parent victims=("$(<"$slurm/run/slurmd.$1.pid")")
+    for process in /proc/[0-9]*; do
+        grep -qz "^SLURMD_NODENAME=$1\$" "$process/environ" 2>/dev/null || continue
+        parent=$(sed -nE 's/^PPid:\s+//p' "$process/status")
+        victims+=("${process#/proc/}")
+        [[ $(</proc/"$parent"/comm) != slurmstepd* ]] || victims+=("$parent")
+    done
+    kill -KILL "${victims[@]}" 2>/dev/null || true
+    rm -f "$slurm/run/slurmd.$1.pid"
+}
+
+slurm_start 3
+while read -r launcher lost; do
+    name=$launcher-$lost
+    write_job "$name" train.max_steps=1000000 checkpoint.save_interval=20 cluster.launcher="$launcher" slurm.nodes=3 \
+        slurm.ntasks_per_node=1 slurm.time=5 slurm.requeue=false
+    submit "$folder/$name.yaml"
+    await_log "$log" '  saved [0-9]+$'
+    kill_node "$lost"
+    await_log "$log" "without $lost: "
+    await_log "$log" 'resumed from the checkpoint of step'
+    grep -E "without $lost" "$log" | cut -c -300
+    muster cancel "$folder/$name.yaml"
+    await_log "$log" 'stopped and saved at step'
+    await_state "$id" "$log" FAILED COMPLETED CANCELLED
+    must_equal "$name: exit code" 75:0 "$(job_field "$id" ExitCode)"
+    must_equal "$name: restarts by Slurm" 0 "$(job_field "$id" Restarts)"
+    steps=$(sed -nE 's/.*stopped and saved at step ([0-9]+) of.*/\1/p' "$log" | tail -n 1)
+    write_job alone train.max_steps="$steps" checkpoint.save_interval=0
+    undisturbed alone
+    must_equal "$name: state hash of step $steps" "$hash" "$(logged_hash "$log")"
+    slurmd -N "$lost"
+    for ((i = 0; i < 600; i++)); do
+        [[ $(sinfo -h -p ci -o '%T %D') != 'idle 3' ]] || break
+        sleep 0.1
+    done
+done <<'CASES'
+mpirun node2
+srun node3
+CASES
