@@ -11,17 +11,19 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "worker/checkpoint_agree.h"
+#include "worker/fault_point.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { STEP_NAME_SIZE = 64 };
+enum { STEP_NAME_SIZE = 64, SPACE_FOR_MANIFEST = 64 << 10 };
 
 static const char aside_prefix[] = ".aside-step-";
 
 struct save {
     struct comm *comm;
+    const struct checkpoint_options *options;
     const struct ckpt_layout *layout;
     struct ckpt_identity identity;
     const struct ckpt_piece *pieces;
@@ -98,7 +100,8 @@ static enum muster_status existing_check(struct save *save, bool *done, struct m
     enum muster_status status = comm_broadcast(save->comm, &there, sizeof there, 0, err);
     if (status != MUSTER_OK || !there)
         return status;
-    status = checkpoint_verify_shared(save->comm, save->folder, save->layout, save->identity.job, &ckpt, err);
+    const struct checkpoint_job job = {.hash = save->identity.job};
+    status = checkpoint_verify_shared(save->comm, save->folder, save->layout, &job, &ckpt, err);
     if (status == MUSTER_ERR_PEER)
         return status;
     *done = status == MUSTER_OK && ckpt_step(ckpt) == save->identity.step &&
@@ -143,6 +146,34 @@ static enum muster_status manifest_commit(const struct save *save, const char *a
     return status;
 }
 
+/* A save that the disk cannot hold is told before a byte of it is written. */
+static enum muster_status space_check(const struct save *save, struct muster_error *err)
+{
+    struct comm *comm = save->comm;
+    char *all = NULL, needed[32], left[32];
+    int64_t *counts = NULL, total = SPACE_FOR_MANIFEST;
+    int64_t mine =
+        ckpt_shard_bytes(comm->rank, comm->size, save->layout, save->pieces, save->piece_count, err);
+    enum muster_status status = checkpoint_agree(comm, mine < 0 ? err->status : MUSTER_OK, err);
+    if (status == MUSTER_OK)
+        status = checkpoint_gather(comm, &mine, sizeof mine, &all, &counts, err);
+    for (int rank = 0; status == MUSTER_OK && rank < comm->size; rank++)
+        total += ((const int64_t *)(const void *)all)[rank];
+    int64_t free_bytes = comm->rank == 0 ? fs_free_bytes(save->options->dir) : -1;
+    alloc_free(counts);
+    alloc_free(all);
+    if (status != MUSTER_OK)
+        return status;
+    if (free_bytes >= 0 && free_bytes < total) {
+        text_format_bytes(needed, sizeof needed, total);
+        text_format_bytes(left, sizeof left, free_bytes);
+        status = muster_error_set(err, MUSTER_ERR_NO_SPACE,
+                                  "write %s: No space left on device: it needs %s, %s are free", save->folder,
+                                  needed, left);
+    }
+    return checkpoint_agree(comm, status, err);
+}
+
 static enum muster_status save_write(const struct save *save, struct muster_error *err)
 {
     struct comm *comm = save->comm;
@@ -150,20 +181,27 @@ static enum muster_status save_write(const struct save *save, struct muster_erro
     char *all = NULL;
     int64_t *counts = NULL;
     text_init(&record);
-    enum muster_status status = comm->rank == 0 ? folder_prepare(save, err) : MUSTER_OK;
-    status = checkpoint_agree(comm, status, err);
+    fault_point("ckpt_space");
+    enum muster_status status = space_check(save, err);
+    fault_point("ckpt_folder");
+    if (status == MUSTER_OK)
+        status = checkpoint_agree(comm, comm->rank == 0 ? folder_prepare(save, err) : MUSTER_OK, err);
     if (status != MUSTER_OK)
         goto out;
-    status = ckpt_shard_write(save->folder, comm->rank, comm->size, save->layout, save->pieces,
-                              save->piece_count, &record, err);
+    fault_point("ckpt_shard");
+    status = ckpt_shard_write_with(&save->options->write, save->folder, comm->rank, comm->size, save->layout,
+                                   save->pieces, save->piece_count, &record, err);
+    fault_point("ckpt_vote");
     status = checkpoint_agree(comm, status, err);
     if (status != MUSTER_OK)
         goto out;
     status = checkpoint_gather(comm, record.data, (int64_t)record.length + 1, &all, &counts, err);
     if (status != MUSTER_OK)
         goto out;
+    fault_point("ckpt_manifest");
     if (comm->rank == 0)
         status = manifest_commit(save, all, counts, err);
+    fault_point("ckpt_commit");
     status = checkpoint_agree(comm, status, err);
 out:
     alloc_free(counts);
@@ -195,25 +233,31 @@ static enum muster_status asides_remove(const char *dir, struct muster_error *er
     return status;
 }
 
-/* Checkpoints of later steps belong to a future that was given up (an older one was resumed): they do not
- * count among those to keep, or they would push out the one just saved. */
-static enum muster_status old_remove(const char *dir, int64_t step, int keep_last, struct muster_error *err)
+void checkpoint_verified_add(struct checkpoint_verified *verified, int64_t step)
 {
-    struct ckpt_catalogue catalogue;
-    int keep = keep_last > 2 ? keep_last : 2;
-    enum muster_status status = ckpt_catalogue_read(dir, &catalogue, err);
-    for (int i = 0; i < catalogue.count; i++)
-        keep += catalogue.entries[i].committed && catalogue.entries[i].step > step;
-    ckpt_catalogue_release(&catalogue);
-    return status == MUSTER_OK ? ckpt_prune(dir, keep, err) : status;
+    int kept = 0;
+    for (int i = 0; i < verified->count; i++)
+        if (verified->steps[i] != step)
+            verified->steps[kept++] = verified->steps[i];
+    if (kept == CHECKPOINT_VERIFIED_MAX)
+        memmove(verified->steps, verified->steps + 1, (size_t)--kept * sizeof verified->steps[0]);
+    verified->steps[kept] = step;
+    verified->count = kept + 1;
 }
 
 /* Rank 0, after a commit: nothing here can undo it, so failures are only told. */
-static void save_tidy(const struct save *save, const char *dir, int keep_last)
+static void save_tidy(const struct save *save)
 {
+    const struct checkpoint_options *options = save->options;
+    struct ckpt_retention_scope scope = {.newest_step = save->identity.step,
+                                         .trusts_all = options->verified == NULL};
     struct muster_error cause;
-    warn_unless_ok(asides_remove(dir, &cause), "removing a replaced checkpoint", &cause);
-    warn_unless_ok(old_remove(dir, save->identity.step, keep_last, &cause), "removing old checkpoints",
+    if (options->verified != NULL) {
+        scope.verified = options->verified->steps;
+        scope.verified_count = options->verified->count;
+    }
+    warn_unless_ok(asides_remove(options->dir, &cause), "removing a replaced checkpoint", &cause);
+    warn_unless_ok(ckpt_retain(options->dir, &options->keep, &scope, &cause), "removing old checkpoints",
                    &cause);
 }
 
@@ -227,15 +271,19 @@ static void save_undo(const struct save *save)
         warn_unless_ok(fs_rename(save->aside, save->folder, &cause), "bringing back a checkpoint", &cause);
 }
 
-enum muster_status checkpoint_save(struct comm *comm, const char *dir, const struct ckpt_layout *layout,
-                                   const struct ckpt_identity *identity, const struct ckpt_piece *pieces,
-                                   int piece_count, int keep_last, struct hash128 *state_hash,
-                                   struct muster_error *err)
+enum muster_status checkpoint_save(struct comm *comm, const struct checkpoint_options *options,
+                                   const struct ckpt_layout *layout, const struct ckpt_identity *identity,
+                                   const struct ckpt_piece *pieces, int piece_count,
+                                   struct hash128 *state_hash, struct muster_error *err)
 {
     struct muster_error local = {.status = MUSTER_OK};
     bool done;
-    struct save save = {
-        .comm = comm, .layout = layout, .identity = *identity, .pieces = pieces, .piece_count = piece_count};
+    struct save save = {.comm = comm,
+                        .options = options,
+                        .layout = layout,
+                        .identity = *identity,
+                        .pieces = pieces,
+                        .piece_count = piece_count};
     err = err != NULL ? err : &local;
     save.identity.writer_count = comm->size;
     enum muster_status status =
@@ -243,14 +291,20 @@ enum muster_status checkpoint_save(struct comm *comm, const char *dir, const str
     if (status != MUSTER_OK)
         return status;
     *state_hash = save.state;
-    status = checkpoint_agree(comm, save_paths(&save, dir, err), err);
+    fault_point("ckpt_look");
+    status = checkpoint_agree(comm, save_paths(&save, options->dir, err), err);
     if (status == MUSTER_OK)
         status = existing_check(&save, &done, err);
-    if (status != MUSTER_OK || done)
+    if (status != MUSTER_OK)
         return status;
-    status = save_write(&save, err);
+    status = done ? MUSTER_OK : save_write(&save, err);
+    if (status == MUSTER_OK && options->verified != NULL)
+        checkpoint_verified_add(options->verified, identity->step);
+    if (done)
+        return MUSTER_OK;
+    fault_point("ckpt_tidy");
     if (comm->rank == 0 && status == MUSTER_OK)
-        save_tidy(&save, dir, keep_last);
+        save_tidy(&save);
     else if (comm->rank == 0 &&
              status != MUSTER_ERR_PEER) /* after a broken transport others may still write */
         save_undo(&save);

@@ -8,10 +8,7 @@
 #include "base/alloc.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
-
-enum { SHAPE_TEXT_SIZE = 96 };
 
 enum muster_status checkpoint_agree(struct comm *comm, enum muster_status mine, struct muster_error *err)
 {
@@ -130,85 +127,6 @@ enum muster_status checkpoint_combine(struct comm *comm, const struct ckpt_layou
     return status;
 }
 
-/* Does the checkpoint belong to this job? */
-
-static const char *shape_format(char out[SHAPE_TEXT_SIZE], const struct ckpt_tensor *tensor)
-{
-    size_t length = 0;
-    out[0] = '\0';
-    for (int i = 0; i < tensor->dim_count; i++)
-        length += (size_t)snprintf(out + length, SHAPE_TEXT_SIZE - length, "%s%" PRId64, i > 0 ? ", " : "",
-                                   tensor->shape[i]);
-    return out;
-}
-
-static bool tensors_equal(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
-{
-    return strcmp(a->name, b->name) == 0 && a->dim_count == b->dim_count && a->offset == b->offset &&
-           memcmp(a->shape, b->shape, (size_t)a->dim_count * sizeof a->shape[0]) == 0;
-}
-
-static enum muster_status tensors_match(const char *folder, const struct ckpt_layout *stored,
-                                        const struct ckpt_layout *wanted, struct muster_error *err)
-{
-    char there[SHAPE_TEXT_SIZE], here[SHAPE_TEXT_SIZE];
-    for (int i = 0; i < stored->tensor_count && i < wanted->tensor_count; i++) {
-        const struct ckpt_tensor *a = &stored->tensors[i], *b = &wanted->tensors[i];
-        if (!tensors_equal(a, b))
-            return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
-                                    "%s is of another model: its tensor %d is %s [%s] at element %" PRId64
-                                    ", this job's is %s [%s] at %" PRId64,
-                                    folder, i, a->name, shape_format(there, a), a->offset, b->name,
-                                    shape_format(here, b), b->offset);
-    }
-    if (stored->tensor_count != wanted->tensor_count)
-        return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
-                                "%s is of another model: it has %d tensors, this job has %d", folder,
-                                stored->tensor_count, wanted->tensor_count);
-    return MUSTER_OK;
-}
-
-static enum muster_status kinds_match(const char *folder, const struct ckpt_layout *stored,
-                                      const struct ckpt_layout *wanted, struct muster_error *err)
-{
-    for (int i = 0; i < stored->kind_count || i < wanted->kind_count; i++) {
-        const char *there = i < stored->kind_count ? stored->kinds[i] : "nothing";
-        const char *here = i < wanted->kind_count ? wanted->kinds[i] : "nothing";
-        if (strcmp(there, here) != 0)
-            return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
-                                    "%s is of another optimizer: it holds %s where this job holds %s", folder,
-                                    there, here);
-    }
-    return MUSTER_OK;
-}
-
-static enum muster_status job_match(const struct ckpt *ckpt, const char *folder,
-                                    const struct ckpt_layout *wanted, struct hash128 job,
-                                    struct muster_error *err)
-{
-    const struct ckpt_layout *stored = ckpt_layout(ckpt);
-    char there[HASH_TEXT_SIZE], here[HASH_TEXT_SIZE];
-    enum muster_status status = tensors_match(folder, stored, wanted, err);
-    if (status == MUSTER_OK)
-        status = kinds_match(folder, stored, wanted, err);
-    if (status != MUSTER_OK)
-        return status;
-    if (stored->chunk_elements != wanted->chunk_elements || stored->flat_count != wanted->flat_count)
-        return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
-                                "%s holds %" PRId64 " elements in chunks of %" PRId64 ", this job %" PRId64
-                                " in chunks of %" PRId64,
-                                folder, stored->flat_count, stored->chunk_elements, wanted->flat_count,
-                                wanted->chunk_elements);
-    if (hash_equal(ckpt_job_hash(ckpt), job))
-        return MUSTER_OK;
-    hash_format(ckpt_job_hash(ckpt), there);
-    hash_format(job, here);
-    return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
-                            "%s was saved by another job: keys that change what is computed differ (job hash "
-                            "%s there, %s here)",
-                            folder, there, here);
-}
-
 /* Verifying together: rank r takes the r-th part of the shards and of the chunks. */
 
 static int64_t share_begin(int64_t count, int rank, int size)
@@ -273,14 +191,15 @@ static enum muster_status data_verify(struct comm *comm, const struct ckpt *ckpt
 }
 
 enum muster_status checkpoint_verify_shared(struct comm *comm, const char *folder,
-                                            const struct ckpt_layout *layout, struct hash128 job,
-                                            struct ckpt **out, struct muster_error *err)
+                                            const struct ckpt_layout *layout,
+                                            const struct checkpoint_job *job, struct ckpt **out,
+                                            struct muster_error *err)
 {
     struct ckpt *ckpt = NULL;
     *out = NULL;
     enum muster_status status = ckpt_open(folder, &ckpt, err);
     if (status == MUSTER_OK && layout != NULL)
-        status = job_match(ckpt, folder, layout, job, err);
+        status = checkpoint_match(ckpt, folder, layout, job, err);
     status = checkpoint_agree(comm, status, err);
     if (status == MUSTER_OK)
         status = data_verify(comm, ckpt, folder, err);

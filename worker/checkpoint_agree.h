@@ -8,6 +8,7 @@
 
 #include "comm/comm.h"
 #include "coordinator/ckpt/ckpt.h"
+#include "worker/checkpoint.h"
 
 /** The hash of one chunk on its way to the other ranks; index = kind · chunks + chunk. */
 struct checkpoint_chunk {
@@ -38,7 +39,14 @@ enum muster_status checkpoint_combine(struct comm *comm, const struct ckpt_layou
  * checkpoint's own (BAD_INPUT) \param out  the open checkpoint on success
  */
 enum muster_status checkpoint_verify_shared(struct comm *comm, const char *folder,
-                                            const struct ckpt_layout *layout, struct hash128 job,
-                                            struct ckpt **out, struct muster_error *err);
+                                            const struct ckpt_layout *layout,
+                                            const struct checkpoint_job *job, struct ckpt **out,
+                                            struct muster_error *err);
+
+/** BAD_INPUT, saying what differs, unless the checkpoint is of this layout and of a job that may go on from
+ * it. */
+enum muster_status checkpoint_match(const struct ckpt *ckpt, const char *folder,
+                                    const struct ckpt_layout *wanted, const struct checkpoint_job *job,
+                                    struct muster_error *err);
 
 #endif

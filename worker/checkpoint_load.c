@@ -7,18 +7,22 @@
  */
 #include "worker/checkpoint.h"
 
+#include "base/alloc.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "worker/checkpoint_agree.h"
+#include "worker/checkpoint_tier.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 struct load {
     struct comm *comm;
     const char *dir;
+    const struct checkpoint_tier *tier;
     const struct ckpt_layout *layout;
-    struct hash128 job;
+    const struct checkpoint_job *job;
     const struct ckpt_piece *pieces;
     int piece_count;
 };
@@ -27,6 +31,8 @@ struct load {
 struct candidates {
     struct ckpt_catalogue catalogue;
     int next, damaged_count;
+    int64_t *near_steps; /* what the nodes hold, newest first */
+    int near_next, near_count;
     char newest_reason[256];
 };
 
@@ -39,26 +45,49 @@ static void candidate_reject(struct candidates *candidates, const char *folder, 
                  (int)sizeof candidates->newest_reason - 1, reason);
 }
 
-/* The path of the next one that opens, or "". */
+/* What is tried next; all ranks get rank 0's choice. */
+struct choice {
+    int64_t step; /* -1: nothing is left */
+    bool near;    /* from the nodes' own disks */
+    char path[FS_PATH_MAX];
+};
+
+/* The newest that opens; where the nodes have the same step as the shared folder, theirs is nearer. */
 static enum muster_status candidate_next(struct candidates *candidates, const char *dir,
-                                         char path[FS_PATH_MAX], struct muster_error *err)
+                                         struct choice *choice, struct muster_error *err)
 {
     char manifest[FS_PATH_MAX];
-    while (candidates->next < candidates->catalogue.count) {
-        const struct ckpt_entry *entry = &candidates->catalogue.entries[candidates->next++];
-        enum muster_status status = fs_path_join(path, dir, entry->folder, err);
+    enum muster_status status = MUSTER_OK;
+    const struct ckpt_entry *entry = NULL;
+    *choice = (struct choice){.step = -1};
+    while (!status && candidates->next < candidates->catalogue.count) {
+        entry = &candidates->catalogue.entries[candidates->next];
+        status = fs_path_join(choice->path, dir, entry->folder, err);
         if (status == MUSTER_OK)
-            status = fs_path_join(manifest, path, CKPT_MANIFEST_NAME, err);
+            status = fs_path_join(manifest, choice->path, CKPT_MANIFEST_NAME, err);
         if (status != MUSTER_OK || entry->committed)
-            return status;
+            break;
         candidate_reject(candidates, entry->folder, entry->reason, fs_exists(manifest));
+        candidates->next++;
+        entry = NULL;
     }
-    path[0] = '\0';
-    if (candidates->damaged_count > 0)
+    bool near = candidates->near_next < candidates->near_count;
+    int64_t near_step = near ? candidates->near_steps[candidates->near_next] : -1;
+    if (status != MUSTER_OK)
+        return status;
+    if (near && (entry == NULL || near_step >= entry->step)) {
+        candidates->near_next++;
+        *choice = (struct choice){.step = near_step, .near = true};
+        snprintf(choice->path, sizeof choice->path, "of step %" PRId64 " on the nodes", near_step);
+    } else if (entry != NULL) {
+        candidates->next++;
+        choice->step = entry->step;
+    } else if (candidates->damaged_count > 0) {
         return muster_error_set(
             err, MUSTER_ERR_CORRUPT,
             "no checkpoint in %s can be used, %d damaged (move them away to begin at step 0); the newest: %s",
             dir, candidates->damaged_count, candidates->newest_reason);
+    }
     return MUSTER_OK;
 }
 
@@ -93,6 +122,7 @@ static enum muster_status checkpoint_try(const struct load *load, const char *fo
         progress->step = ckpt_step(ckpt);
         progress->tokens_seen = ckpt_tokens_seen(ckpt);
         progress->loss_scale = ckpt_loss_scale(ckpt);
+        progress->near = false;
     }
     ckpt_close(ckpt);
     return status;
@@ -102,32 +132,37 @@ static enum muster_status newest_load(const struct load *load, struct candidates
                                       struct checkpoint_progress *progress, struct muster_error *err)
 {
     struct comm *comm = load->comm;
-    char path[FS_PATH_MAX] = "";
+    struct choice choice = {.step = -1};
+    const struct checkpoint_tier_load near = {load->layout, load->job, load->pieces, load->piece_count};
     for (;;) {
         enum muster_status status =
-            comm->rank == 0 ? candidate_next(candidates, load->dir, path, err) : MUSTER_OK;
+            comm->rank == 0 ? candidate_next(candidates, load->dir, &choice, err) : MUSTER_OK;
         status = checkpoint_agree(comm, status, err);
         if (status == MUSTER_OK)
-            status = comm_broadcast(comm, path, sizeof path, 0, err);
-        if (status != MUSTER_OK || path[0] == '\0')
+            status = comm_broadcast(comm, &choice, sizeof choice, 0, err);
+        if (status != MUSTER_OK || choice.step < 0)
             return status;
-        bool accepted;
-        status = checkpoint_try(load, path, &accepted, progress, err);
-        if (accepted || (status != MUSTER_ERR_CORRUPT && status != MUSTER_ERR_IO))
+        bool accepted = false;
+        if (choice.near)
+            status = checkpoint_tier_try(load->tier, comm, choice.step, &near, progress, err);
+        else
+            status = checkpoint_try(load, choice.path, &accepted, progress, err);
+        if (status == MUSTER_OK || accepted || (status != MUSTER_ERR_CORRUPT && status != MUSTER_ERR_IO))
             return status;
         if (comm->rank == 0)
-            candidate_reject(candidates, path, err->text, true);
+            candidate_reject(candidates, choice.path, err->text, true);
     }
 }
 
 enum muster_status checkpoint_load(struct comm *comm, const char *dir, const char *folder,
-                                   const struct ckpt_layout *layout, struct hash128 job,
-                                   const struct ckpt_piece *pieces, int piece_count,
-                                   struct checkpoint_progress *progress, struct muster_error *err)
+                                   const struct checkpoint_tier *tier, const struct ckpt_layout *layout,
+                                   const struct checkpoint_job *job, const struct ckpt_piece *pieces,
+                                   int piece_count, struct checkpoint_progress *progress,
+                                   struct muster_error *err)
 {
     struct muster_error local = {.status = MUSTER_OK};
     struct candidates candidates = {.next = 0};
-    struct load load = {comm, dir, layout, job, pieces, piece_count};
+    struct load load = {comm, dir, tier, layout, job, pieces, piece_count};
     enum muster_status status = MUSTER_OK;
     bool accepted;
     err = err != NULL ? err : &local;
@@ -137,10 +172,13 @@ enum muster_status checkpoint_load(struct comm *comm, const char *dir, const cha
     else if (folder == NULL && comm->rank == 0)
         status = ckpt_catalogue_read(dir, &candidates.catalogue, err);
     status = checkpoint_agree(comm, status, err);
+    if (status == MUSTER_OK && folder == NULL && tier != NULL)
+        status = checkpoint_tier_steps(tier, comm, &candidates.near_steps, &candidates.near_count, err);
     if (status == MUSTER_OK && folder != NULL)
         status = checkpoint_try(&load, folder, &accepted, progress, err);
     else if (status == MUSTER_OK)
         status = newest_load(&load, &candidates, progress, err);
+    alloc_free(candidates.near_steps);
     ckpt_catalogue_release(&candidates.catalogue);
     return status;
 }

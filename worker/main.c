@@ -22,7 +22,7 @@
 static int worker_usage(FILE *out, int code)
 {
     fputs("usage: mpirun -n RANKS muster-worker JOB.yaml [--resume auto|never|FOLDER] [--instruction-set "
-          "NAME]\n"
+          "NAME] [--allow-change KEY,...]\n"
           "       muster-worker --generate PATH [--prompt TEXT] [--tokens N] [--temperature T] [--top-k K] "
           "[--seed S]\n"
           "       mpirun -n RANKS muster-worker --doctor [--floor GB_PER_S] [JOB.yaml]\n"
@@ -119,6 +119,8 @@ static bool worker_parse(int argc, char **argv, struct trainer_options *options)
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--resume") && i + 1 < argc)
             options->resume = argv[++i];
+        else if (!strcmp(argv[i], "--allow-change") && i + 1 < argc)
+            options->allow_changes = argv[++i];
         else if (!strcmp(argv[i], "--instruction-set") && i + 1 < argc)
             options->instruction_set = argv[++i];
         else if (argv[i][0] != '-' && !options->job_path)

@@ -61,6 +61,37 @@ static void rank_state_cut_pieces(struct rank_state *state)
     }
 }
 
+/* The ranges of `pieces` in another block: kind by kind, pieces in order. NULL when memory is short. */
+static struct ckpt_piece *rank_state_cut_copy(const struct rank_state *state, float *block)
+{
+    const struct plan *plan = state->plan;
+    struct ckpt_piece *copies = alloc_zeroed((size_t)plan->bucket_count, sizeof *copies);
+    for (int kind = 0; copies && kind <= plan->state_count; kind++)
+        for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
+            struct ckpt_piece *piece = &copies[bucket];
+            piece->begin = state->pieces[bucket].begin;
+            piece->end = state->pieces[bucket].end;
+            piece->data[kind] = block;
+            block += piece->end - piece->begin;
+        }
+    return copies;
+}
+
+/* What a save beside training reads: the copy from the GPU, or the region for it. The offloaded state has
+ * none. */
+static enum muster_status rank_state_cut_snapshot(struct rank_state *state, struct muster_error *err)
+{
+    state->snapshot_pieces = NULL;
+    if (!state->plan->saves_async || (state->plan->on_device && state->plan->offload))
+        return MUSTER_OK;
+    state->snapshot_pieces = state->host_pieces != state->pieces
+                                 ? state->host_pieces
+                                 : rank_state_cut_copy(state, rank_state_region(state, PLAN_REGION_SNAPSHOT));
+    return state->snapshot_pieces
+               ? MUSTER_OK
+               : muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the rank's state");
+}
+
 /* Host memory that a GPU reaches: the offloaded state, or a copy of the owned ranges for checkpoints. */
 static enum muster_status rank_state_allocate_host(struct rank_state *state, struct muster_error *err)
 {
@@ -98,7 +129,7 @@ static enum muster_status rank_state_start_update(struct rank_state *state, cons
     return kernels_cpu_create(plan->threads, instruction_set, NULL, 0, &state->update_kernels, err);
 }
 
-/* The copy in host memory: kind by kind, pieces in order. */
+/* The copy in host memory. */
 static enum muster_status rank_state_cut_host(struct rank_state *state, struct muster_error *err)
 {
     const struct plan *plan = state->plan;
@@ -106,19 +137,9 @@ static enum muster_status rank_state_cut_host(struct rank_state *state, struct m
         state->host_pieces = state->pieces;
         return MUSTER_OK;
     }
-    state->host_pieces = alloc_zeroed((size_t)plan->bucket_count, sizeof *state->host_pieces);
-    if (!state->host_pieces)
-        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the rank's state");
-    float *at = (float *)state->host_block;
-    for (int kind = 0; kind <= plan->state_count; kind++)
-        for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
-            struct ckpt_piece *piece = &state->host_pieces[bucket];
-            piece->begin = state->pieces[bucket].begin;
-            piece->end = state->pieces[bucket].end;
-            piece->data[kind] = at;
-            at += piece->end - piece->begin;
-        }
-    return MUSTER_OK;
+    state->host_pieces = rank_state_cut_copy(state, (float *)state->host_block);
+    return state->host_pieces ? MUSTER_OK
+                              : muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the rank's state");
 }
 
 static void rank_state_describe(struct rank_state *state)
@@ -175,7 +196,9 @@ static enum muster_status rank_state_allocate(struct rank_state *state, const st
         return status;
     rank_state_cut_pieces(state);
     status = rank_state_start_update(state, instruction_set, err);
-    return status ? status : rank_state_cut_host(state, err);
+    if (!status)
+        status = rank_state_cut_host(state, err);
+    return status ? status : rank_state_cut_snapshot(state, err);
 }
 
 static enum muster_status rank_state_start_executor(struct rank_state *state, struct muster_error *err)
@@ -249,6 +272,8 @@ void rank_state_destroy(struct rank_state *state)
         kernels_memory_free(state->kernels, state->block, state->memory.total_bytes);
     }
     kernels_destroy(state->kernels);
+    if (state->snapshot_pieces != state->host_pieces)
+        alloc_free(state->snapshot_pieces);
     if (state->host_pieces != state->pieces)
         alloc_free(state->host_pieces);
     alloc_free(state->held);

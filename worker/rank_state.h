@@ -41,6 +41,8 @@ struct rank_state {
     char *host_block;               /* memory.host_bytes */
     float *host_gradient;           /* offload: of a held range */
     uint16_t *host_rounded;         /* offload, 16-bit compute weights: of a held range */
+    struct ckpt_piece *snapshot_pieces; /* the same ranges in the memory that a checkpoint is written from
+                                           while training goes on; NULL where saves are waited for */
     uint16_t *pixels; /* a micro-batch of images in the compute dtype; NULL where none or fp32 */
     struct ckpt_tensor *tensors;
     struct ckpt_layout layout;

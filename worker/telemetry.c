@@ -94,11 +94,12 @@ static void telemetry_line(struct telemetry *t, int64_t number, const struct tra
     if (t->peak_flops > 0.0)
         snprintf(mfu, sizeof mfu, "  mfu %.1f%%", 100.0 * telemetry_mfu(t, step_s));
     bool images = t->plan->graph->config.type == MODEL_MLP;
-    fprintf(t->out,
-            "%sstep %lld/%lld  loss %.4f  lr %.3g  norm %.3g  %s %s/s%s  %.0f ms/step  eta %s  mem %s%s%s%s",
-            t->live ? "\r\033[K" : "", (long long)number, (long long)t->last_step, result->loss, result->lr,
-            result->grad_norm, rate, images ? "images" : "tokens", mfu, step_s * 1e3, eta, memory,
-            t->checkpoint[0] ? "  saved " : "", t->checkpoint, t->live ? "" : "\n");
+    fprintf(
+        t->out,
+        "%sstep %lld/%lld  loss %.4f  lr %.3g  norm %.3g  %s %s/s%s  %.0f ms/step  eta %s  mem %s%s%s%s%s",
+        t->live ? "\r\033[K" : "", (long long)number, (long long)t->last_step, result->loss, result->lr,
+        result->grad_norm, rate, images ? "images" : "tokens", mfu, step_s * 1e3, eta, memory, t->saving,
+        t->checkpoint[0] ? "  saved " : "", t->checkpoint, t->live ? "" : "\n");
     fflush(t->out);
 }
 
@@ -168,20 +169,29 @@ void telemetry_eval(struct telemetry *t, int64_t number, double loss, double acc
     t->interval_steps = 0;
 }
 
-void telemetry_checkpoint(struct telemetry *t, int64_t number, double save_s, const char *failure)
+void telemetry_checkpoint(struct telemetry *t, const struct telemetry_save *save)
 {
-    if (failure) {
-        telemetry_say(t, "step %lld  WARNING: checkpoint not saved, training goes on: %s", (long long)number,
-                      failure);
+    if (save->failure) {
+        telemetry_say(t, "step %lld  WARNING: checkpoint not saved, training goes on: %s",
+                      (long long)save->step, save->failure);
         return;
     }
-    snprintf(t->checkpoint, sizeof t->checkpoint, "%lld", (long long)number);
+    snprintf(t->checkpoint, sizeof t->checkpoint, "%lld", (long long)save->step);
     if (t->metrics) {
-        fprintf(t->metrics, "{\"step\": %lld, \"checkpoint_ms\": %.3f}\n", (long long)number, save_s * 1e3);
+        fprintf(t->metrics, "{\"step\": %lld, \"checkpoint_ms\": %.3f, \"checkpoint_stall_ms\": %.3f}\n",
+                (long long)save->step, save->duration_s * 1e3, save->stall_s * 1e3);
         fflush(t->metrics);
     }
-    log_info("checkpoint of step %lld saved in %.3f s", (long long)number, save_s);
-    t->interval_s += save_s;
+    log_info("checkpoint of step %lld saved in %.3f s, training waited %.3f s", (long long)save->step,
+             save->duration_s, save->stall_s);
+    t->interval_s += save->stall_s;
+}
+
+void telemetry_saving(struct telemetry *t, int64_t step, double share)
+{
+    t->saving[0] = '\0';
+    if (step >= 0)
+        snprintf(t->saving, sizeof t->saving, "  saving %lld (%.0f%%)", (long long)step, 100.0 * share);
 }
 
 void telemetry_summary(struct telemetry *t, int64_t steps_done, const char *state_hash, const char *ending)

@@ -25,7 +25,7 @@ struct telemetry {
     int64_t interval_steps;
     double first_loss, last_loss, eval_loss;
     int64_t memory_bytes;
-    char checkpoint[64];
+    char checkpoint[64], saving[64];
     struct step_forecast forecast;
 };
 
@@ -41,7 +41,16 @@ void telemetry_close(struct telemetry *t);
 void telemetry_step(struct telemetry *t, int64_t number, const struct train_step_result *result,
                     double step_s);
 void telemetry_eval(struct telemetry *t, int64_t number, double loss, double accuracy);
-void telemetry_checkpoint(struct telemetry *t, int64_t number, double save_s, const char *failure);
+/** How a save went. */
+struct telemetry_save {
+    int64_t step;
+    double duration_s;   /* from its beginning to the commit */
+    double stall_s;      /* of it training stood still */
+    const char *failure; /* NULL when committed */
+};
+void telemetry_checkpoint(struct telemetry *t, const struct telemetry_save *save);
+/** A save in flight, for the lines to come: how much of this rank's share is written. step -1: none. */
+void telemetry_saving(struct telemetry *t, int64_t step, double share);
 /** A line for a person, on its own line even while a live line is shown. */
 void telemetry_say(struct telemetry *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void telemetry_summary(struct telemetry *t, int64_t steps_done, const char *state_hash, const char *ending);

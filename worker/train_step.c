@@ -389,6 +389,8 @@ enum muster_status train_step_run(struct train_step *step, struct loader *loader
     if (!status)
         status = train_step_judge(step, number, result, err);
     rank_progress_enter(step->parts.progress, RANK_PHASE_UPDATE);
+    if (!status && !result->skipped && step->parts.before_update)
+        step->parts.before_update(step->parts.before_update_context);
     if (!status && !result->skipped)
         status = train_step_update(step, number, result, err);
     result->compute_s = computed - started;

@@ -14,7 +14,11 @@
 #include "worker/reducer.h"
 
 /** Decisions that ride on the step's exchange: a flag raised on any rank is seen by all at the same step. */
-enum train_flag { TRAIN_FLAG_STOP = 1, TRAIN_FLAG_TIME = 2 };
+enum train_flag {
+    TRAIN_FLAG_STOP = 1,
+    TRAIN_FLAG_TIME = 2,
+    TRAIN_FLAG_SAVING = 4, /* a checkpoint is being written */
+};
 
 struct train_step;
 
@@ -37,8 +41,10 @@ struct train_step_parts {
     struct reducer *reducer;
     struct optimizer *optimizer;
     struct loss_scaler *scaler;
-    struct injection *injection;    /* what a test makes go wrong; or NULL */
-    struct rank_progress *progress; /* told of every phase; or NULL */
+    struct injection *injection;          /* what a test makes go wrong; or NULL */
+    struct rank_progress *progress;       /* told of every phase; or NULL */
+    void (*before_update)(void *context); /* called when weights are about to change; NULL: nobody asks */
+    void *before_update_context;
 };
 
 enum muster_status train_step_create(const struct train_step_parts *parts, struct train_step **out,

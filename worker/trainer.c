@@ -11,13 +11,13 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "worker/checkpoint.h"
 #include "worker/evaluate.h"
 #include "worker/fault_point.h"
 #include "worker/job_share.h"
 #include "worker/param_windows.h"
 #include "worker/run_folder.h"
 #include "worker/run_guard.h"
+#include "worker/saver.h"
 #include "worker/telemetry.h"
 #include "worker/time_limit.h"
 #include "worker/train_step.h"
@@ -44,8 +44,11 @@ struct trainer {
     struct time_limit limit;
     struct run_guard guard;
     struct watchdog *watchdog; /* NULL where the job has none; belongs to main */
-    int64_t steps_done, saved_step;
-    struct hash128 state_hash;
+    struct saver *saver;
+    struct ckpt_validation validation; /* of the last step */
+    bool resumed_near;                 /* from the nodes' own disks */
+    int64_t steps_done;
+    int64_t tokens_before; /* seen by steps that had another batch size */
 };
 
 /* Who watches is worth less than the run: where the ranks cannot reach each other, they train unwatched. */
@@ -129,6 +132,9 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
     if (!status)
         status = run_guard_init(&t->guard, job, t->comm, watchdog_roster(t->watchdog), err);
     loss_scaler_init(&t->scaler, job);
+    struct saver_parts saver = {.comm = t->comm, .state = t->state, .telemetry = &t->telemetry};
+    if (!status)
+        status = saver_create(&saver, &t->saver, err);
     struct train_step_parts parts = {
         .state = t->state,
         .host = t->comm,
@@ -138,6 +144,8 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
         .scaler = &t->scaler,
         .injection = &t->guard.injection,
         .progress = watchdog_progress(t->watchdog),
+        .before_update = saver_before_update,
+        .before_update_context = t->saver,
     };
     if (!status)
         status = train_step_create(&parts, &t->step, err);
@@ -148,22 +156,18 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
 static enum muster_status trainer_resume(struct trainer *t, struct muster_error *err)
 {
     const struct job *job = t->share.job;
-    const char *resume = t->options->resume ? t->options->resume : job->checkpoint.resume;
-    struct checkpoint_progress progress = {.step = -1};
+    struct saver_resume resume = {t->options->resume ? t->options->resume : job->checkpoint.resume,
+                                  t->options->allow_changes};
+    struct checkpoint_progress progress;
     fault_point("resume");
-    bool from_folder = strcmp(resume, "auto") != 0 && strcmp(resume, "never") != 0;
-    enum muster_status status = MUSTER_OK;
-    if (strcmp(resume, "never") != 0)
-        status = checkpoint_load(t->comm, job->checkpoint.dir, from_folder ? resume : NULL, &t->state->layout,
-                                 job_hash(job), t->state->host_pieces, t->share.plan->bucket_count, &progress,
-                                 err);
+    enum muster_status status = saver_load(t->saver, &resume, &progress, err);
     if (status)
         return status;
-    if (progress.step < 0) {
-        t->saved_step = -1;
+    if (progress.step < 0)
         return rank_state_initialise(t->state, trainer_data_comm(t), err);
-    }
-    t->steps_done = t->saved_step = progress.step;
+    t->steps_done = progress.step;
+    t->resumed_near = progress.near;
+    t->tokens_before = progress.tokens_seen - progress.step * t->share.plan->step_tokens;
     if (progress.loss_scale.scale > 0.0) {
         t->scaler.scale = progress.loss_scale.scale;
         t->scaler.good_steps = progress.loss_scale.good_steps;
@@ -172,50 +176,32 @@ static enum muster_status trainer_resume(struct trainer *t, struct muster_error 
     return status ? status : rank_state_publish_params(t->state, trainer_data_comm(t), err);
 }
 
-static enum muster_status trainer_save(struct trainer *t, struct muster_error *err)
+static enum muster_status trainer_save(struct trainer *t, bool last, uint64_t flags, struct muster_error *err)
 {
-    const struct job *job = t->share.job;
-    double started = clock_seconds();
     fault_point("save");
-    struct text yaml;
-    enum muster_status fenced = run_guard_fence(&t->guard, t->steps_done - 1, err);
-    if (fenced == MUSTER_ERR_FENCED)
-        return fenced;
-    text_init(&yaml);
-    rank_progress_enter(watchdog_progress(t->watchdog), RANK_PHASE_CHECKPOINT);
-    enum muster_status status = job_write_yaml(job, &yaml, err);
-    if (!status)
-        status = rank_state_pull(t->state, err);
-    struct ckpt_identity identity = {
-        .step = t->steps_done,
-        .job = job_hash(job),
-        .job_yaml = yaml.data,
-        .numerics = t->state->kernels->numerics,
-        .writer_count = t->comm->size,
-        .tokens_seen = t->steps_done * t->share.plan->step_tokens,
-        .loss_scale = {t->scaler.window > 0 ? t->scaler.scale : 0.0, t->scaler.good_steps},
-    };
-    if (!status)
-        status =
-            checkpoint_save(t->comm, job->checkpoint.dir, &t->state->layout, &identity, t->state->host_pieces,
-                            t->share.plan->bucket_count, (int)job->checkpoint.keep_last, &t->state_hash, err);
-    text_release(&yaml);
-    bool survivable = status == MUSTER_ERR_NO_SPACE || status == MUSTER_ERR_IO;
-    if (status && !survivable)
+    enum muster_status status = run_guard_fence(&t->guard, t->steps_done - 1, err);
+    if (status == MUSTER_ERR_FENCED)
         return status;
-    telemetry_checkpoint(&t->telemetry, t->steps_done, clock_seconds() - started, status ? err->text : NULL);
-    time_limit_saved(&t->limit, clock_seconds() - started);
-    if (!status)
-        t->saved_step = t->steps_done;
-    return MUSTER_OK;
+    rank_progress_enter(watchdog_progress(t->watchdog), RANK_PHASE_CHECKPOINT);
+    struct saver_moment moment = {
+        .step = t->steps_done,
+        .tokens_seen = t->tokens_before + t->steps_done * t->share.plan->step_tokens,
+        .loss_scale = {t->scaler.window > 0 ? t->scaler.scale : 0.0, t->scaler.good_steps},
+        .validation = t->validation,
+        .last = last,
+    };
+    status = saver_save(t->saver, &moment, flags, err);
+    time_limit_saved(&t->limit, saver_duration_s(t->saver));
+    return status;
 }
 
 static enum muster_status trainer_evaluate(struct trainer *t, struct muster_error *err)
 {
-    double loss, accuracy;
+    double loss = 0.0, accuracy;
     rank_progress_enter(watchdog_progress(t->watchdog), RANK_PHASE_EVALUATION);
     fault_point("evaluation");
     enum muster_status status = evaluator_run(t->evaluator, &loss, &accuracy, err);
+    t->validation = (struct ckpt_validation){!status, loss};
     if (!status)
         telemetry_eval(&t->telemetry, t->steps_done, loss, accuracy);
     return status;
@@ -238,7 +224,7 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
         double started = clock_seconds();
         struct train_step_result result;
         fault_point("step");
-        uint64_t flags = stop_signal_poll(t->options->stop) ? TRAIN_FLAG_STOP : 0;
+        uint64_t flags = saver_flags(t->saver) | (stop_signal_poll(t->options->stop) ? TRAIN_FLAG_STOP : 0);
         flags |= time_limit_border(&t->limit, 1e-3 * (double)clock_unix_ms()) ? TRAIN_FLAG_TIME : 0;
         enum muster_status status = train_step_run(t->step, t->loader, t->steps_done, flags, &result, err);
         if (status)
@@ -247,18 +233,21 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
             log_info("first step done %.3f s after launch", clock_seconds() - t->options->launched_s);
         t->steps_done++;
         *stopped = result.flags & (TRAIN_FLAG_STOP | TRAIN_FLAG_TIME);
+        t->validation.known = false;
         telemetry_step(&t->telemetry, t->steps_done, &result, clock_seconds() - started);
         if (result.flags & TRAIN_FLAG_TIME)
             telemetry_say(&t->telemetry, "the time limit is near: saving and stopping");
         rank_progress_measure(watchdog_progress(t->watchdog), clock_seconds() - started);
         status = run_guard_step(&t->guard, t->steps_done - 1, train_step_rank_seconds(t->step),
                                 clock_seconds(), &t->telemetry, err);
+        if (!status)
+            status = saver_poll(t->saver, err);
         bool last = t->steps_done == job->train.max_steps;
         bool evaluates = t->evaluator && (last || trainer_due(job->eval.interval, t->steps_done));
         if (!status && evaluates && !*stopped)
             status = trainer_evaluate(t, err);
         if (!status && (last || *stopped || trainer_due(job->checkpoint.save_interval, t->steps_done)))
-            status = trainer_save(t, err);
+            status = trainer_save(t, last || *stopped, result.flags, err);
         if (!status && evaluates && *stopped) /* nobody will come back to this step: but first things first */
             status = trainer_evaluate(t, err);
         if (status)
@@ -293,8 +282,11 @@ static void trainer_introduce(struct trainer *t)
     if (t->comm->size > 1)
         telemetry_say(&t->telemetry, "ranks talk over %s%s", comm_transport(trainer_data_comm(t)),
                       comm_queue_overlaps(t->queue) ? " while they compute" : "");
+    if (saver_changes(t->saver)[0])
+        telemetry_say(&t->telemetry, "changed since the checkpoint: %s", saver_changes(t->saver));
     if (t->steps_done > 0)
-        telemetry_say(&t->telemetry, "resumed from the checkpoint of step %lld", (long long)t->steps_done);
+        telemetry_say(&t->telemetry, "resumed from the checkpoint of step %lld%s", (long long)t->steps_done,
+                      t->resumed_near ? ", as the nodes hold it" : "");
     log_info("plan: %d logical workers, %lld slots a step, block %d to %d", plan->logical_workers,
              (long long)plan->slots, plan->block_begin[t->comm->rank],
              plan->block_begin[t->comm->rank + 1] - 1);
@@ -302,17 +294,18 @@ static void trainer_introduce(struct trainer *t)
 
 static enum muster_status trainer_finish(struct trainer *t, bool stopped, struct muster_error *err)
 {
+    struct hash128 state_hash;
     rank_progress_enter(watchdog_progress(t->watchdog), RANK_PHASE_SHUTDOWN);
     fault_point("shutdown");
     enum muster_status status = rank_state_pull(t->state, err);
     if (!status)
         status = checkpoint_state_hash(t->comm, &t->state->layout, t->steps_done, t->state->host_pieces,
-                                       t->share.plan->bucket_count, &t->state_hash, err);
+                                       t->share.plan->bucket_count, &state_hash, err);
     if (status)
         return status;
     char hash[HASH_TEXT_SIZE];
-    hash_format(t->state_hash, hash);
-    bool unsaved = t->saved_step != t->steps_done;
+    hash_format(state_hash, hash);
+    bool unsaved = saver_saved_step(t->saver) != t->steps_done;
     *t->options->finished = true;
     telemetry_summary(&t->telemetry, t->steps_done, hash,
                       stopped ? (unsaved ? "stopped, NOT saved" : "stopped and saved") : "finished");
@@ -385,6 +378,7 @@ enum muster_status trainer_run(struct comm *comm, const struct trainer_options *
     dataset_close(t.val);
     train_step_destroy(t.step);
     run_guard_release(&t.guard);
+    saver_destroy(t.saver);
     optimizer_destroy(t.optimizer);
     reducer_destroy(t.reducer);
     param_windows_destroy(t.windows);

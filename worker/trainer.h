@@ -16,7 +16,9 @@
 
 struct trainer_options {
     const char *job_path;
-    const char *resume;          /* overrides checkpoint.resume; NULL = as the job says */
+    const char *resume; /* overrides checkpoint.resume; NULL = as the job says */
+    const char
+        *allow_changes; /* job keys that may differ from the checkpoint's, comma-separated; NULL = none */
     const char *instruction_set; /* of the CPU back end; NULL = the best */
     bool live;
     struct stop_signal *stop;   /* asked once a step: save at its end and leave */

@@ -114,6 +114,11 @@ struct ckpt_loss_scale ckpt_loss_scale(const struct ckpt *ckpt)
     return ckpt->loss_scale;
 }
 
+struct ckpt_validation ckpt_validation(const struct ckpt *ckpt)
+{
+    return ckpt->validation;
+}
+
 struct hash128 ckpt_job_hash(const struct ckpt *ckpt)
 {
     return ckpt->job;

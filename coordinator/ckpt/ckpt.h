@@ -17,6 +17,7 @@
 #ifndef MUSTER_COORDINATOR_CKPT_H
 #define MUSTER_COORDINATOR_CKPT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -63,6 +64,12 @@ struct ckpt_loss_scale {
     int64_t good_steps; /* since it last changed */
 };
 
+/** The loss on validation data at the step of the checkpoint, where there was an evaluation. */
+struct ckpt_validation {
+    bool known;
+    double loss;
+};
+
 /** What identifies the run; kept in the MANIFEST. */
 struct ckpt_identity {
     int64_t step;         /* steps done */
@@ -72,6 +79,17 @@ struct ckpt_identity {
     int writer_count;
     int64_t tokens_seen;
     struct ckpt_loss_scale loss_scale;
+    struct ckpt_validation validation; /* not kept unless finite */
+};
+
+/** How far a write is, for another thread to look at. */
+struct ckpt_progress {
+    _Atomic int64_t done_bytes;
+};
+
+struct ckpt_write_options {
+    bool direct_io;                 /* past the page cache, where the file system can */
+    struct ckpt_progress *progress; /* NULL, or counted up by every byte of a shard */
 };
 
 /* ---- writing (each rank its own shard; worker/checkpoint.c collects the records) ---- */
@@ -89,6 +107,16 @@ enum muster_status ckpt_shard_write(const char *folder, int writer, int writer_c
                                     const struct ckpt_layout *layout, const struct ckpt_piece *pieces,
                                     int piece_count, struct text *record, struct muster_error *err);
 
+/** As ckpt_shard_write, in a way that the caller chooses. */
+enum muster_status ckpt_shard_write_with(const struct ckpt_write_options *options, const char *folder,
+                                         int writer, int writer_count, const struct ckpt_layout *layout,
+                                         const struct ckpt_piece *pieces, int piece_count,
+                                         struct text *record, struct muster_error *err);
+
+/** Length of the file that ckpt_shard_write would make, or -1. */
+int64_t ckpt_shard_bytes(int writer, int writer_count, const struct ckpt_layout *layout,
+                         const struct ckpt_piece *pieces, int piece_count, struct muster_error *err);
+
 /** XXH3-128 of every whole chunk of the pieces, kind by kind: hashes[kind · (chunks in the pieces) + i],
  * pieces in order. Pieces are chunk-aligned. */
 enum muster_status ckpt_chunk_hashes(const struct ckpt_layout *layout, const struct ckpt_piece *pieces,
@@ -103,6 +131,12 @@ enum muster_status ckpt_manifest_write(const char *folder, const struct ckpt_lay
                                        const struct ckpt_identity *identity, struct hash128 state_hash,
                                        const char *const *records, struct muster_error *err);
 
+/** The text that ckpt_manifest_write would write, checked by parsing it; appended to `out`. */
+enum muster_status ckpt_manifest_compose(const struct ckpt_layout *layout,
+                                         const struct ckpt_identity *identity, struct hash128 state_hash,
+                                         const char *const *records, struct text *out,
+                                         struct muster_error *err);
+
 /* ---- reading ---- */
 
 struct ckpt; /* an open, structurally checked checkpoint */
@@ -110,11 +144,15 @@ struct ckpt; /* an open, structurally checked checkpoint */
 /** Reads and checks the MANIFEST (self hash, version, every range and length; slices must tile every tensor
  * of every kind exactly). CORRUPT says what is wrong. */
 enum muster_status ckpt_open(const char *folder, struct ckpt **out, struct muster_error *err);
+/** The same from a MANIFEST's text, for a `folder` that may hold only some of the shards. */
+enum muster_status ckpt_open_text(const char *text, size_t bytes, const char *folder, struct ckpt **out,
+                                  struct muster_error *err);
 void ckpt_close(struct ckpt *ckpt);
 
 int64_t ckpt_step(const struct ckpt *ckpt);
 int64_t ckpt_tokens_seen(const struct ckpt *ckpt);
 struct ckpt_loss_scale ckpt_loss_scale(const struct ckpt *ckpt);
+struct ckpt_validation ckpt_validation(const struct ckpt *ckpt);
 struct hash128 ckpt_job_hash(const struct ckpt *ckpt);
 struct hash128 ckpt_recorded_state_hash(const struct ckpt *ckpt);
 const char *ckpt_job_yaml(const struct ckpt *ckpt);
@@ -140,6 +178,17 @@ enum muster_status ckpt_hash(const struct ckpt *ckpt, struct hash128 *out, struc
 enum muster_status ckpt_read(const struct ckpt *ckpt, int kind, int64_t begin, int64_t end, float *out,
                              struct muster_error *err);
 
+/** Where the data of a shard begin in its file, and where the file ends. */
+void ckpt_shard_span(const struct ckpt *ckpt, int shard, int64_t *begin, int64_t *end);
+
+/** Bytes of a shard's file. */
+enum muster_status ckpt_shard_read(const struct ckpt *ckpt, int shard, int64_t offset, void *data,
+                                   int64_t bytes, struct muster_error *err);
+
+/** Puts file bytes [offset, offset + bytes) of a shard, whole elements, where they belong in the pieces. */
+void ckpt_shard_scatter(const struct ckpt *ckpt, int shard, int64_t offset, const void *data, int64_t bytes,
+                        const struct ckpt_piece *pieces, int piece_count);
+
 /* ---- the catalogue: DIR with its step folders ---- */
 
 struct ckpt_entry {
@@ -149,6 +198,7 @@ struct ckpt_entry {
     char reason[256]; /* why not, otherwise empty */
     int64_t bytes;
     int shard_count;
+    struct ckpt_validation validation;
 };
 struct ckpt_catalogue {
     struct ckpt_entry *entries; /* newest first */

@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEEP_MIN = 2 };
-
 static const char step_prefix[] = "step-";
 
 void ckpt_format_step(char *out, int64_t step)
@@ -52,6 +50,7 @@ static enum muster_status entry_fill(struct ckpt_entry *entry, const char *path,
     if (entry->committed) {
         entry->bytes = ckpt_total_bytes(ckpt);
         entry->shard_count = ckpt_shard_count(ckpt);
+        entry->validation = ckpt_validation(ckpt);
     } else {
         snprintf(entry->reason, sizeof entry->reason, "%.*s", (int)sizeof entry->reason - 1, cause.text);
     }
@@ -105,50 +104,4 @@ void ckpt_catalogue_release(struct ckpt_catalogue *catalogue)
 {
     alloc_free(catalogue->entries);
     *catalogue = (struct ckpt_catalogue){NULL, 0};
-}
-
-/* Without its MANIFEST a folder is no checkpoint any more, however far the removal gets. */
-static enum muster_status checkpoint_remove(const char *dir, const char *folder, struct muster_error *err)
-{
-    char path[FS_PATH_MAX], manifest[FS_PATH_MAX];
-    enum muster_status status = fs_path_join(path, dir, folder, err);
-    if (status == MUSTER_OK)
-        status = fs_path_join(manifest, path, CKPT_MANIFEST_NAME, err);
-    if (status == MUSTER_OK)
-        status = fs_remove_tree(manifest, err);
-    if (status == MUSTER_OK)
-        status = fs_folder_sync(path, err);
-    if (status == MUSTER_OK)
-        status = fs_remove_tree(path, err);
-    return status;
-}
-
-/* A folder that cannot be read today (a server that is away) may be a good checkpoint: only one that is known
- * to be unfinished or damaged is rubbish. */
-static bool entry_is_rubbish(const char *dir, const struct ckpt_entry *entry)
-{
-    char path[FS_PATH_MAX];
-    struct ckpt *ckpt = NULL;
-    if (entry->committed || fs_path_join(path, dir, entry->folder, NULL) != MUSTER_OK)
-        return false;
-    enum muster_status status = ckpt_open(path, &ckpt, NULL);
-    ckpt_close(ckpt);
-    return status == MUSTER_OK || status == MUSTER_ERR_CORRUPT; /* OK: it opens, but is of another step */
-}
-
-enum muster_status ckpt_prune(const char *dir, int keep_last, struct muster_error *err)
-{
-    struct ckpt_catalogue catalogue;
-    int keep = keep_last > KEEP_MIN ? keep_last : KEEP_MIN, committed_count = 0;
-    enum muster_status status = ckpt_catalogue_read(dir, &catalogue, err);
-    for (int i = 0; i < catalogue.count && status == MUSTER_OK; i++) {
-        const struct ckpt_entry *entry = &catalogue.entries[i];
-        bool surplus = entry->committed && committed_count >= keep;
-        bool rubbish = committed_count > 0 && entry_is_rubbish(dir, entry);
-        committed_count += entry->committed;
-        if (surplus || rubbish)
-            status = checkpoint_remove(dir, entry->folder, err);
-    }
-    ckpt_catalogue_release(&catalogue);
-    return status;
 }

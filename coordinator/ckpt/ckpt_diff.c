@@ -6,9 +6,7 @@
 #include "coordinator/ckpt/ckpt_tools.h"
 
 #include "base/alloc.h"
-#include "coordinator/job/job_fields.h"
-#include "coordinator/job/job_sources.h"
-#include "coordinator/job/job_value.h"
+#include "coordinator/job/job_compare.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -144,39 +142,14 @@ static enum muster_status tensors_compare(struct diff *diff, struct muster_error
     return status;
 }
 
-static void field_format(const struct job_field *field, const struct job *job, struct text *out)
+static void job_change_print(void *context, const struct job_change *change)
 {
-    text_clear(out);
-    if (!job_field_is_used(field, job)) {
-        text_print(out, "(not used)");
-    } else if (field->type == JOB_FIELD_SOURCES) {
-        const void *sources = (const char *)job + field->offset;
-        job_sources_print(sources, out);
-    } else {
-        job_value_print(field, job, out);
-    }
-}
-
-static void jobs_compare(struct diff *diff, struct job *const jobs[2])
-{
-    struct text values[2];
-    text_init(&values[0]);
-    text_init(&values[1]);
-    for (int i = 0; i < job_field_count; i++) {
-        char key[JOB_KEY_SIZE];
-        const char *shapes = job_fields[i].flags & JOB_FIELD_SHAPES ? " (shapes the result)" : "";
-        field_format(&job_fields[i], jobs[0], &values[0]);
-        field_format(&job_fields[i], jobs[1], &values[1]);
-        if (strcmp(values[0].data, values[1].data) == 0)
-            continue;
-        job_field_key(&job_fields[i], key);
-        if (job_fields[i].type == JOB_FIELD_SOURCES)
-            text_print(diff->out, "job %s differs%s\n", key, shapes);
-        else
-            text_print(diff->out, "job %s: %s, %s%s\n", key, values[0].data, values[1].data, shapes);
-    }
-    text_release(&values[0]);
-    text_release(&values[1]);
+    struct diff *diff = context;
+    const char *shapes = change->shapes ? " (shapes the result)" : "";
+    if (change->is_list)
+        text_print(diff->out, "job %s differs%s\n", change->key, shapes);
+    else
+        text_print(diff->out, "job %s: %s, %s%s\n", change->key, change->was, change->is, shapes);
 }
 
 /* A job that this muster cannot read any more is told, and no reason not to compare the states. */
@@ -196,7 +169,7 @@ static void stored_jobs_compare(struct diff *diff)
         job_report_release(&report);
     }
     if (readable)
-        jobs_compare(diff, jobs);
+        job_compare(jobs[0], jobs[1], job_change_print, diff);
     job_destroy(jobs[0]);
     job_destroy(jobs[1]);
 }

@@ -84,6 +84,8 @@ static void head_print(struct text *out, const struct ckpt *ckpt)
     text_format_bytes(size, sizeof size, ckpt_total_bytes(ckpt));
     text_print(out, "checkpoint  %s\nstep        %" PRId64 "\ntokens      %" PRId64 "\n", ckpt->folder,
                ckpt->step, ckpt->tokens_seen);
+    if (ckpt->validation.known)
+        text_print(out, "validation  loss %.6g\n", ckpt->validation.loss);
     text_print(out, "state hash  %s\njob hash    %s\nnumerics    %s\n", state, job, ckpt->numerics);
     text_print(out, "kinds      ");
     for (int i = 0; i < layout->kind_count; i++)

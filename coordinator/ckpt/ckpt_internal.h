@@ -45,6 +45,7 @@ struct ckpt {
     struct json_t *root; /* owns every string below */
     int64_t step, tokens_seen;
     struct ckpt_loss_scale loss_scale;
+    struct ckpt_validation validation;
     struct hash128 job, state;
     const char *job_yaml, *numerics;
     struct ckpt_layout layout;

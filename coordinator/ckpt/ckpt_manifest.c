@@ -7,6 +7,7 @@
 #include "coordinator/ckpt/ckpt_internal.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,6 +59,8 @@ static enum muster_status manifest_print(struct text *out, const struct ckpt_lay
     if (identity->loss_scale.scale > 0.0)
         text_print(out, "\"loss_scale\": {\"scale\": %.17g, \"good_steps\": %" PRId64 "},\n",
                    identity->loss_scale.scale, identity->loss_scale.good_steps);
+    if (identity->validation.known && isfinite(identity->validation.loss))
+        text_print(out, "\"validation_loss\": %.17g,\n", identity->validation.loss);
     hash_print(out, "state_hash", state_hash);
     hash_print(out, "job_hash", identity->job);
     enum muster_status status = string_print(out, "job_yaml", identity->job_yaml, err);
@@ -83,13 +86,13 @@ static enum muster_status manifest_print(struct text *out, const struct ckpt_lay
     return MUSTER_OK;
 }
 
-/* Only a checkpoint that opens may be committed. */
-static enum muster_status manifest_rehearse(const struct text *text, const char *folder, const char *path,
+/* Only a checkpoint that opens may be committed. \param folder  NULL: its shards are not looked at */
+static enum muster_status manifest_rehearse(const struct text *text, const char *folder,
                                             struct muster_error *err)
 {
     struct ckpt *ckpt = NULL;
-    enum muster_status status = ckpt_manifest_parse(text->data, text->length, path, &ckpt, err);
-    if (status == MUSTER_OK) {
+    enum muster_status status = ckpt_manifest_parse(text->data, text->length, CKPT_MANIFEST_NAME, &ckpt, err);
+    if (status == MUSTER_OK && folder != NULL) {
         snprintf(ckpt->folder, sizeof ckpt->folder, "%s", folder);
         status = ckpt_shards_measure(ckpt, err);
     }
@@ -100,6 +103,28 @@ static enum muster_status manifest_rehearse(const struct text *text, const char 
                             "refusing to commit a checkpoint that would not open: %.900s", err->text);
 }
 
+static enum muster_status manifest_compose(const char *folder, const struct ckpt_layout *layout,
+                                           const struct ckpt_identity *identity, struct hash128 state_hash,
+                                           const char *const *records, struct text *out,
+                                           struct muster_error *err)
+{
+    if (identity->writer_count < 1 || identity->writer_count > CKPT_WRITERS_MAX)
+        return muster_error_set(err, MUSTER_ERR_INTERNAL, "a checkpoint of %d writers",
+                                identity->writer_count);
+    enum muster_status status = ckpt_layout_check(layout, MUSTER_ERR_INTERNAL, "checkpoint layout", err);
+    if (status == MUSTER_OK)
+        status = manifest_print(out, layout, identity, state_hash, records, err);
+    return status == MUSTER_OK ? manifest_rehearse(out, folder, err) : status;
+}
+
+enum muster_status ckpt_manifest_compose(const struct ckpt_layout *layout,
+                                         const struct ckpt_identity *identity, struct hash128 state_hash,
+                                         const char *const *records, struct text *out,
+                                         struct muster_error *err)
+{
+    return manifest_compose(NULL, layout, identity, state_hash, records, out, err);
+}
+
 enum muster_status ckpt_manifest_write(const char *folder, const struct ckpt_layout *layout,
                                        const struct ckpt_identity *identity, struct hash128 state_hash,
                                        const char *const *records, struct muster_error *err)
@@ -108,14 +133,8 @@ enum muster_status ckpt_manifest_write(const char *folder, const struct ckpt_lay
     struct text text;
     text_init(&text);
     enum muster_status status = fs_path_join(path, folder, CKPT_MANIFEST_NAME, err);
-    if (status == MUSTER_OK && (identity->writer_count < 1 || identity->writer_count > CKPT_WRITERS_MAX))
-        status = muster_error_set(err, MUSTER_ERR_INTERNAL, "%s: %d writers", path, identity->writer_count);
     if (status == MUSTER_OK)
-        status = ckpt_layout_check(layout, MUSTER_ERR_INTERNAL, "checkpoint layout", err);
-    if (status == MUSTER_OK)
-        status = manifest_print(&text, layout, identity, state_hash, records, err);
-    if (status == MUSTER_OK)
-        status = manifest_rehearse(&text, folder, path, err);
+        status = manifest_compose(folder, layout, identity, state_hash, records, &text, err);
     if (status == MUSTER_OK)
         status = fs_file_write(path, text.data, text.length, err);
     text_release(&text);

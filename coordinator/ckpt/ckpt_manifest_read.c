@@ -77,7 +77,7 @@ static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *li
 {
     const char *format, *state, *job, *self;
     json_int_t version, step, tokens, writers, flat, chunk, block;
-    json_t *loss_scale = NULL;
+    json_t *loss_scale = NULL, *validation = NULL;
     json_error_t at;
     if (json_unpack_ex(ckpt->root, &at, 0, "{s:s, s:I}", "format", &format, "version", &version) != 0)
         return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: %s", name, at.text);
@@ -88,12 +88,12 @@ static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *li
                                 name, format, (long long)version, CKPT_FORMAT_VERSION);
     if (json_unpack_ex(
             ckpt->root, &at, 0,
-            "{s:s, s:I, s:I, s:I, s:I, s?:o, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:s!}",
+            "{s:s, s:I, s:I, s:I, s:I, s?:o, s?:o, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:s!}",
             "format", &format, "version", &version, "step", &step, "tokens_seen", &tokens, "writer_count",
-            &writers, "loss_scale", &loss_scale, "state_hash", &state, "job_hash", &job, "job_yaml",
-            &ckpt->job_yaml, "numerics", &ckpt->numerics, "kinds", &lists->kinds, "flat_count", &flat,
-            "chunk_elements", &chunk, "block_bytes", &block, "tensors", &lists->tensors, "shards",
-            &lists->shards, "manifest_xxh3", &self) != 0)
+            &writers, "loss_scale", &loss_scale, "validation_loss", &validation, "state_hash", &state,
+            "job_hash", &job, "job_yaml", &ckpt->job_yaml, "numerics", &ckpt->numerics, "kinds",
+            &lists->kinds, "flat_count", &flat, "chunk_elements", &chunk, "block_bytes", &block, "tensors",
+            &lists->tensors, "shards", &lists->shards, "manifest_xxh3", &self) != 0)
         return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: %s", name, at.text);
     if (step < 0 || tokens < 0 || writers < 1 || writers > CKPT_WRITERS_MAX || block != CKPT_BLOCK_BYTES)
         return muster_error_set(err, MUSTER_ERR_CORRUPT,
@@ -102,6 +102,9 @@ static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *li
                                 (long long)block);
     if (!hash_read(state, &ckpt->state) || !hash_read(job, &ckpt->job))
         return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: state_hash or job_hash is no hash", name);
+    if (validation != NULL && !json_is_number(validation))
+        return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: validation_loss is no number", name);
+    ckpt->validation = (struct ckpt_validation){validation != NULL, json_number_value(validation)};
     ckpt->step = step;
     ckpt->tokens_seen = tokens;
     ckpt->shard_count = (int)writers;

@@ -79,12 +79,14 @@ static enum muster_status rubbish_check(const struct prune *prune, int i, struct
 static enum muster_status prune_decide(struct prune *prune, struct muster_error *err)
 {
     const struct ckpt_retention_policy policy = {.keep_last = prune->options->keep_last,
-                                                 .keep_every = prune->options->keep_every};
+                                                 .keep_every = prune->options->keep_every,
+                                                 .keep_best = prune->options->keep_best};
     enum muster_status status = MUSTER_OK;
     bool found = true;
     for (int i = 0; i < prune->catalogue.count && status == MUSTER_OK; i++) {
         const struct ckpt_entry *entry = &prune->catalogue.entries[i];
-        prune->entries[i] = (struct ckpt_retention_entry){entry->step, entry->committed, NAN};
+        prune->entries[i] = (struct ckpt_retention_entry){
+            entry->step, entry->committed, entry->validation.known ? entry->validation.loss : NAN};
         if (!entry->committed)
             status = rubbish_check(prune, i, err);
     }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which checkpoints go and which stay, as a pure function: nothing is read and nothing removed here, so that
- * every small case can be tried. Who calls it does the removing.
+ * Which checkpoints go and which stay. The decision is a pure function (ckpt_retention.c), so that every
+ * small case can be tried; ckpt_retain.c does the reading and the removing.
  */
 #ifndef MUSTER_COORDINATOR_CKPT_RETENTION_H
 #define MUSTER_COORDINATOR_CKPT_RETENTION_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "base/error.h"
 
 enum { CKPT_RETENTION_MIN = 2 }; /* verified checkpoints that no policy takes away */
 
@@ -32,5 +34,21 @@ struct ckpt_retention_policy {
  */
 void ckpt_retention_decide(const struct ckpt_retention_entry *entries, int count,
                            const struct ckpt_retention_policy *policy, bool *removed);
+
+/** What a removal may rely on. */
+struct ckpt_retention_scope {
+    int64_t newest_step;     /* later ones are a future that was given up: they neither count nor go */
+    bool trusts_all;         /* whatever opens counts as verified */
+    const int64_t *verified; /* otherwise: steps whose bytes this run has written or read itself */
+    int verified_count;
+};
+
+/**
+ * Applies the policy to the checkpoints of DIR. Nothing goes while fewer than CKPT_RETENTION_MIN of those
+ * that stay are known to be good. A folder loses its MANIFEST first; unfinished and damaged ones go too, one
+ * that only cannot be read today does not.
+ */
+enum muster_status ckpt_retain(const char *dir, const struct ckpt_retention_policy *policy,
+                               const struct ckpt_retention_scope *scope, struct muster_error *err);
 
 #endif

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  *
  * One shard file, out of memory and back. Writing walks the same slices three times (header, data, record)
- * instead of keeping a list, hashes each block while it is warm and hands it to the kernel straight from the
- * caller's arrays: beyond the header it needs no memory. Verifying reads the file once, a block at a time.
+ * instead of keeping a list and hashes each block while it is warm, on its way into the buffer that fs_bulk
+ * writes: nothing is read back. Verifying reads the file once, a block at a time.
  */
 #include "coordinator/ckpt/ckpt_internal.h"
 #include "coordinator/ckpt/safetensors.h"
 
 #include "base/alloc.h"
+#include "base/fs_bulk.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -110,7 +111,8 @@ static enum muster_status header_print(struct text *header, const char *path, in
 
 /* Bytes on their way to the file, hashed as they pass. */
 struct shard_sink {
-    struct fs_writer writer;
+    struct fs_bulk file;
+    struct ckpt_progress *progress; /* NULL: nobody asks */
     struct hash_stream *xxh3;
     struct text crcs; /* of the finished blocks */
     uint32_t crc;
@@ -133,9 +135,11 @@ static enum muster_status sink_write(struct shard_sink *sink, const void *data, 
         part = part < bytes ? part : bytes;
         sink->crc = hash_crc32c(sink->crc, next, (size_t)part);
         hash_stream_update(sink->xxh3, next, (size_t)part);
-        enum muster_status status = fs_writer_write(&sink->writer, next, (size_t)part, err);
+        enum muster_status status = fs_bulk_write(&sink->file, next, (size_t)part, err);
         if (status != MUSTER_OK)
             return status;
+        if (sink->progress != NULL)
+            atomic_fetch_add_explicit(&sink->progress->done_bytes, part, memory_order_relaxed);
         sink->block_bytes += part;
         if (sink->block_bytes == CKPT_BLOCK_BYTES)
             sink_block_end(sink);
@@ -166,7 +170,7 @@ static enum muster_status record_print(struct text *record, const char *file, in
     const char *separator = "";
     hash_format(hash_stream_value(sink->xxh3), xxh3);
     text_print(record, "{\"file\": \"%s\", \"bytes\": %" PRId64 ", \"header_bytes\": %" PRId64 ",\n", file,
-               sink->writer.written_bytes, header_bytes);
+               fs_bulk_length(&sink->file), header_bytes);
     text_print(record, " \"xxh3\": \"%s\",\n \"crc32c\": \"", xxh3);
     text_append(record, sink->crcs.data, sink->crcs.length);
     text_print(record, "\",\n \"slices\": [");
@@ -204,12 +208,37 @@ static enum muster_status pieces_check(const struct ckpt_layout *layout, const s
     return ckpt_layout_check(layout, MUSTER_ERR_INTERNAL, "checkpoint layout", err);
 }
 
+int64_t ckpt_shard_bytes(int writer, int writer_count, const struct ckpt_layout *layout,
+                         const struct ckpt_piece *pieces, int piece_count, struct muster_error *err)
+{
+    struct text header;
+    int64_t data_bytes = 0;
+    text_init(&header);
+    enum muster_status status = pieces_check(layout, pieces, piece_count, err);
+    if (status == MUSTER_OK)
+        status = header_print(&header, "shard", writer, writer_count,
+                              slice_walk_begin(layout, pieces, piece_count), &data_bytes, err);
+    int64_t bytes = status == MUSTER_OK ? (int64_t)header.length + data_bytes : -1;
+    text_release(&header);
+    return bytes;
+}
+
 enum muster_status ckpt_shard_write(const char *folder, int writer, int writer_count,
                                     const struct ckpt_layout *layout, const struct ckpt_piece *pieces,
                                     int piece_count, struct text *record, struct muster_error *err)
 {
+    static const struct ckpt_write_options plain = {.direct_io = false};
+    return ckpt_shard_write_with(&plain, folder, writer, writer_count, layout, pieces, piece_count, record,
+                                 err);
+}
+
+enum muster_status ckpt_shard_write_with(const struct ckpt_write_options *options, const char *folder,
+                                         int writer, int writer_count, const struct ckpt_layout *layout,
+                                         const struct ckpt_piece *pieces, int piece_count,
+                                         struct text *record, struct muster_error *err)
+{
     char file[CKPT_FILE_NAME_SIZE], path[FS_PATH_MAX];
-    struct shard_sink sink = {.writer = {.fd = -1}};
+    struct shard_sink sink = {.file = {.writer = {.fd = -1}}, .progress = options->progress};
     struct text header;
     int64_t data_bytes = 0;
     struct slice_walk walk = slice_walk_begin(layout, pieces, piece_count);
@@ -230,16 +259,16 @@ enum muster_status ckpt_shard_write(const char *folder, int writer, int writer_c
         status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "%s: no memory to write it", path);
         goto out;
     }
-    status = fs_writer_open(&sink.writer, path, (int64_t)header.length + data_bytes, err);
+    status = fs_bulk_open(&sink.file, path, (int64_t)header.length + data_bytes, options->direct_io, err);
     if (status == MUSTER_OK)
         status = shard_bytes_write(&sink, &header, walk, err);
     if (status == MUSTER_OK)
         status = record_print(record, file, (int64_t)header.length, &sink, walk, err);
     if (status == MUSTER_OK)
-        status = fs_writer_finish(&sink.writer, err);
+        status = fs_bulk_finish(&sink.file, err);
     status = space_explain(status, folder, (int64_t)header.length + data_bytes, err);
 out:
-    fs_writer_abort(&sink.writer);
+    fs_bulk_release(&sink.file);
     hash_stream_destroy(sink.xxh3);
     text_release(&sink.crcs);
     text_release(&header);

@@ -38,7 +38,7 @@ enum muster_status ckpt_command_diff(const char *first, const char *second, doub
                                      struct text *out, struct muster_error *err);
 
 struct ckpt_prune_options {
-    int64_t keep_last, keep_every; /* as in ckpt_retention.h */
+    int64_t keep_last, keep_every, keep_best; /* as in ckpt_retention.h */
     bool dry_run;
 };
 

@@ -129,7 +129,7 @@ const struct cli_verb cli_ckpt_diff = {
 /* prune */
 
 static const char prune_usage[] =
-    "usage: muster ckpt prune DIR --keep-last N [--keep-every K] [--dry-run]\n"
+    "usage: muster ckpt prune DIR --keep-last N [--keep-every K] [--keep-best B] [--dry-run]\n"
     "\n"
     "Removes old checkpoints of a run or folder. Those that stay are read and verified before anything goes; "
     "one\n"
@@ -137,6 +137,7 @@ static const char prune_usage[] =
     "\n"
     "      --keep-last N   the newest N stay (at least 2)\n"
     "      --keep-every K  so do all whose step is a multiple of K (0: none)\n"
+    "      --keep-best B   so do the B with the lowest validation loss (0)\n"
     "      --dry-run       only tell what would go\n"
     "  -h, --help          this text\n"
     "\n"
@@ -151,13 +152,14 @@ static int prune_run(struct cli *cli, int argc, char **argv)
     const struct cli_option options[] = {
         {.name = "keep-last", .kind = CLI_OPTION_INT, .value = &prune.keep_last, .min = 2, .max = 1e9},
         {.name = "keep-every", .kind = CLI_OPTION_INT, .value = &prune.keep_every, .max = 1e15},
+        {.name = "keep-best", .kind = CLI_OPTION_INT, .value = &prune.keep_best, .max = 1000000},
         {.name = "dry-run", .kind = CLI_OPTION_FLAG, .value = &prune.dry_run},
     };
     struct cli_operands operands;
     struct muster_error err;
     struct text text;
     int exit_code;
-    if (!cli_options_parse(cli, options, 3, argc, argv, &operands, &exit_code) ||
+    if (!cli_options_parse(cli, options, 4, argc, argv, &operands, &exit_code) ||
         !cli_operands_count(cli, &operands, 1, 1, "the folder", &exit_code) ||
         !option_is_given(cli, prune.keep_last > 0 ? "" : NULL, "--keep-last N", &exit_code))
         return exit_code;

@@ -19,7 +19,7 @@ enum { CONNECT_S = 8, REACH_MS = 30000 };
 
 static const char run_usage[] =
     "usage: muster run JOB.yaml [-n RANKS] [--resume auto|never|PATH] [--hostfile FILE] [--no-restart]\n"
-    "                  [--requeue] [--dry-run] [-- MPIRUN_OPTION…]\n"
+    "                  [--allow-change KEY,...] [--requeue] [--dry-run] [-- MPIRUN_OPTION…]\n"
     "\n"
     "Checks the job, says the plan, and trains on that many ranks. When ranks die they are started again "
     "from\n"
@@ -30,6 +30,9 @@ static const char run_usage[] =
     "      --resume auto    from the newest checkpoint that verifies, if there is one\n"
     "      --resume never   from the beginning\n"
     "      --resume PATH    from this checkpoint; without --resume as the job says\n"
+    "      --allow-change KEY,...  go on from a checkpoint though these keys of the job, which change what "
+    "is\n"
+    "                       computed, are not what they were\n"
     "      --hostfile FILE  hosts as mpirun reads them; without it this host, or the batch system's\n"
     "      --no-restart     a death ends the run\n"
     "      --requeue        in a Slurm batch job: a run that stopped with a checkpoint goes back to the "
@@ -48,7 +51,7 @@ static const char run_usage[] =
 
 struct run_words {
     int64_t ranks;
-    const char *resume, *hostfile;
+    const char *resume, *hostfile, *allow_changes;
     bool dry_run, no_restart, requeue;
     char *const *extra;
     int extra_count;
@@ -164,6 +167,7 @@ static int run_job(struct cli *cli, const struct cli_job *job, const struct run_
         .worker = worker,
         .job_path = job->job->path,
         .resume = words->resume,
+        .allow_changes = words->allow_changes,
         .hostfile = words->hostfile,
         .hosts = &placement.hosts,
         .srun = placement.srun,
@@ -197,6 +201,7 @@ static int run_run(struct cli *cli, int argc, char **argv)
          .min = 1,
          .max = 65536},
         {.name = "resume", .kind = CLI_OPTION_TEXT, .value = &words.resume},
+        {.name = "allow-change", .kind = CLI_OPTION_TEXT, .value = &words.allow_changes},
         {.name = "hostfile", .kind = CLI_OPTION_TEXT, .value = &words.hostfile},
         {.name = "no-restart", .kind = CLI_OPTION_FLAG, .value = &words.no_restart},
         {.name = "requeue", .kind = CLI_OPTION_FLAG, .value = &words.requeue},
@@ -205,7 +210,7 @@ static int run_run(struct cli *cli, int argc, char **argv)
     struct cli_operands operands;
     struct cli_job job;
     int exit_code;
-    if (!cli_options_parse(cli, options, 6, argc, argv, &operands, &exit_code))
+    if (!cli_options_parse(cli, options, 7, argc, argv, &operands, &exit_code))
         return exit_code;
     words.extra = operands.items + operands.count_before_dashes;
     words.extra_count = operands.count - operands.count_before_dashes;

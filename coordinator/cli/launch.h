@@ -24,12 +24,13 @@ struct launch_options {
     const char *job_path;              /* any name, also one that looks like an option; NULL = none */
     const char *const *worker_options; /* words before the job, ends with NULL; or NULL */
     const char *resume;                /* NULL = as the job says */
+    const char *allow_changes;         /* job keys, comma-separated, or NULL */
     const char *hostfile;              /* NULL = this host, or the allocation of a batch system */
     /* Where the ranks go: as hostfile or Slurm say, less the hosts that are lost. NULL = as mpirun finds out.
      */
     const struct hosts *hosts;
-    bool srun;                       /* srun --mpi=pmix instead of mpirun; needs hosts of a Slurm allocation */
-    const char *interface;           /* cluster.interface, or NULL */
+    bool srun;             /* srun --mpi=pmix instead of mpirun; needs hosts of a Slurm allocation */
+    const char *interface; /* cluster.interface, or NULL */
     const struct job_texts *forward; /* cluster.forward, or NULL */
     char *const *extra;              /* words for mpirun or srun itself */
     int extra_count;

@@ -194,5 +194,9 @@ bool launch_words_add(struct launch_command *command, const struct launch_option
         word_add(command, "--resume");
         path_add(command, options->resume);
     }
+    if (options->allow_changes != NULL) {
+        word_add(command, "--allow-change");
+        word_add(command, options->allow_changes);
+    }
     return !command->failed;
 }

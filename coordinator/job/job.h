@@ -31,6 +31,7 @@ enum job_scheduler {
     JOB_SCHEDULER_COSINE,
     JOB_SCHEDULER_WSD
 };
+enum job_on_busy { JOB_ON_BUSY_WAIT = 0, JOB_ON_BUSY_SKIP };
 enum job_comm { JOB_COMM_AUTO = 0, JOB_COMM_MPI, JOB_COMM_NCCL };
 enum job_require { JOB_REQUIRE_ANY = 0, JOB_REQUIRE_IB };
 enum job_offload { JOB_OFFLOAD_NONE = 0, JOB_OFFLOAD_OPTIMIZER };
@@ -118,8 +119,13 @@ struct job {
     struct {
         char *dir;             /* resolved: output_dir/checkpoints when not given */
         int64_t save_interval; /* 0 = only at the end */
-        int64_t keep_last;
-        char *resume; /* "auto", "never" or a checkpoint folder */
+        int64_t keep_last, keep_every, keep_best;
+        bool async;
+        enum job_on_busy on_busy;
+        bool direct_io;
+        char *local_dir;     /* "none" = off; %h and %r stand for host and rank */
+        int64_t flush_every; /* with local_dir: every n-th save also goes to dir */
+        char *resume;        /* "auto", "never" or a checkpoint folder */
     } checkpoint;
     struct {
         int64_t interval, iters; /* interval 0 = never; iters counts micro-batches */

@@ -26,6 +26,7 @@ static const char *const precision_names[] = {"fp32", "bf16", "fp16", NULL};
 static const char *const recompute_names[] = {"none", "selective", "full", NULL};
 static const char *const optimizer_names[] = {"adamw", "sgd", NULL};
 static const char *const scheduler_names[] = {"constant", "linear", "cosine", "wsd", NULL};
+static const char *const on_busy_names[] = {"wait", "skip", NULL};
 static const char *const comm_names[] = {"auto", "mpi", "nccl", NULL};
 static const char *const require_names[] = {"any", "ib", NULL};
 static const char *const offload_names[] = {"none", "optimizer", NULL};

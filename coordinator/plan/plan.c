@@ -65,6 +65,7 @@ static enum muster_status plan_fill(struct plan *plan, const struct job *job,
     plan->ranks = topology->ranks;
     plan->threads = topology->threads;
     plan->on_device = topology->on_device;
+    plan->saves_async = job->checkpoint.async;
     plan->reduce = job->parallel.reduce;
     plan->offload = topology->on_device && job->parallel.offload == JOB_OFFLOAD_OPTIMIZER;
     plan->zero_stage = topology->ranks == 1 ? 1 : (int)job->parallel.zero_stage;
@@ -261,6 +262,9 @@ enum muster_status plan_rank_memory(const struct plan *plan, int rank, struct pl
         [PLAN_REGION_SCRATCH] =
             plan->on_device ? graph_device_scratch_bytes(graph) : graph_scratch_bytes(graph, plan->threads),
         [PLAN_REGION_RECEIVE] = plan_receive_bytes(plan, rank),
+        [PLAN_REGION_SNAPSHOT] = plan->saves_async && !plan->on_device
+                                     ? (1 + plan->state_count) * plan_owned_count(plan, rank) * 4
+                                     : 0,
     };
     plan_gradient_bytes(plan, rank, &fold, bytes);
     tree_fold_release(&fold);
@@ -326,6 +330,7 @@ const char *plan_region_name(enum plan_region region)
         [PLAN_REGION_INPUTS] = "inputs",
         [PLAN_REGION_SCRATCH] = "scratch",
         [PLAN_REGION_RECEIVE] = "receive",
+        [PLAN_REGION_SNAPSHOT] = "checkpoint copy",
     };
     return names[region];
 }

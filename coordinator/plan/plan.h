@@ -65,7 +65,8 @@ enum plan_region {
     PLAN_REGION_ACTIVATIONS,
     PLAN_REGION_INPUTS,
     PLAN_REGION_SCRATCH,
-    PLAN_REGION_RECEIVE, /* what arrives from other ranks while a bucket is reduced */
+    PLAN_REGION_RECEIVE,  /* what arrives from other ranks while a bucket is reduced */
+    PLAN_REGION_SNAPSHOT, /* owned weights and optimizer state, as a checkpoint being written holds them */
     PLAN_REGION_COUNT
 };
 
@@ -83,6 +84,7 @@ struct plan {
     struct graph *graph; /* owned */
     int ranks, threads;
     bool on_device;
+    bool saves_async;
     enum job_reduce reduce;
     int zero_stage; /* the job's; 1 on one rank */
     bool offload;   /* master weights and optimizer state in host memory; on a device only */

@@ -6,6 +6,7 @@
 #include "coordinator/ckpt/ckpt.h"
 
 #include "base/alloc.h"
+#include "coordinator/ckpt/ckpt_retention.h"
 #include "tests/coordinator/ckpt_fixture.h"
 
 #include <check.h>
@@ -182,6 +183,44 @@ START_TEST(a_checkpoint_that_cannot_be_read_today_is_not_rubbish)
 }
 END_TEST
 
+static void retain(const struct ckpt_retention_policy *policy, const struct ckpt_retention_scope *scope)
+{
+    ck_assert_msg(ckpt_retain(dir, policy, scope, &err) == MUSTER_OK, "%s", err.text);
+}
+
+START_TEST(nothing_goes_before_two_that_stay_are_known_to_be_good)
+{
+    const struct ckpt_retention_policy policy = {.keep_last = 2};
+    const int64_t known[] = {1, 2, 4, 3};
+    for (int step = 1; step <= 4; step++)
+        add(step, true);
+    retain(&policy, &(struct ckpt_retention_scope){.newest_step = 4, .verified = known, .verified_count = 3});
+    ck_assert(there(1) && there(2) && there(3) && there(4)); /* 3 and 4 would stay, 3 was never read */
+    retain(&policy, &(struct ckpt_retention_scope){.newest_step = 4, .verified = known, .verified_count = 4});
+    ck_assert(!there(1) && !there(2) && there(3) && there(4));
+}
+END_TEST
+
+START_TEST(every_so_many_and_the_best_stay_and_a_given_up_future_is_left_alone)
+{
+    static const double losses[] = {0, 3.0, 1.0, 2.0, 5.0, 4.0, 4.5, 0.5};
+    const struct ckpt_retention_policy policy = {.keep_last = 2, .keep_every = 3, .keep_best = 1};
+    for (int step = 1; step <= 7; step++) {
+        char folder[FS_PATH_MAX];
+        ckpt_fixture_init(&fixture, step);
+        fixture.identity.validation = (struct ckpt_validation){true, losses[step]};
+        ck_assert_int_eq(ckpt_fixture_write(&fixture, dir, 2, true, folder, &err), MUSTER_OK);
+    }
+    retain(&policy, &(struct ckpt_retention_scope){.newest_step = 6, .trusts_all = true});
+    ck_assert(!there(1) && there(2) && there(3) && !there(4) && there(5) && there(6) && there(7));
+    struct ckpt_catalogue catalogue;
+    ck_assert_int_eq(ckpt_catalogue_read(dir, &catalogue, &err), MUSTER_OK);
+    ck_assert(catalogue.entries[4].validation.known);
+    ck_assert_double_eq(catalogue.entries[4].validation.loss, 1.0);
+    ckpt_catalogue_release(&catalogue);
+}
+END_TEST
+
 /* Every line of a table, except for its last column, is as long as the heading: the columns stand in line. */
 static void columns_must_align(const char *table, const char *last)
 {
@@ -279,6 +318,8 @@ int main(void)
     tcase_add_test(tcase, unfinished_folders_do_not_count_among_the_two_that_stay);
     tcase_add_test(tcase, a_damaged_checkpoint_does_not_count_among_the_two_that_stay);
     tcase_add_test(tcase, a_checkpoint_that_cannot_be_read_today_is_not_rubbish);
+    tcase_add_test(tcase, nothing_goes_before_two_that_stay_are_known_to_be_good);
+    tcase_add_test(tcase, every_so_many_and_the_best_stay_and_a_given_up_future_is_left_alone);
     tcase_add_test(tcase, the_list_is_a_table_for_a_run_folder_a_folder_or_one_checkpoint);
     tcase_add_test(tcase, verify_tells_good_unfinished_and_damaged_apart);
     tcase_add_test(tcase, hash_prints_digits_and_folder_and_recomputes);

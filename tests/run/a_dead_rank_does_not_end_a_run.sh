@@ -45,7 +45,8 @@ processes_of() {
     done
 }
 
-job=(train.max_steps=12 checkpoint.save_interval=4 model.hidden_size=32 model.num_heads=2)
+# Saves are waited for: the faults below come at a certain step, and what is saved by then must be known.
+job=(train.max_steps=12 checkpoint.save_interval=4 checkpoint.async=false model.hidden_size=32 model.num_heads=2)
 write_job steady "${job[@]}"
 train 1 steady
 undisturbed=$hash

@@ -93,7 +93,7 @@ await_end
 must_exit 75
 
 write_job busy train.max_steps=1000000 optimizer.lr=1e-5
-refused 2 busy 'step-[0-9]+ was saved by another job: keys that change what is computed differ'
+refused 2 busy 'step-[0-9]+ was saved by another job: optimizer.lr was .* and is 1.0?e-05'
 write_job busy train.max_steps=1000000 model.num_layers=1
 refused 2 busy 'step-[0-9]+ is of another model: its tensor [0-9]+ is blocks.1'
 write_job busy train.max_steps=1000000 optimizer.type=sgd

@@ -52,10 +52,17 @@ static void teardown(void)
     mpi_check(alloc_live_count() == live_before);
 }
 
+static enum muster_status save_on(struct comm *c, struct ckpt_fixture *what, const struct ckpt_piece *mine,
+                                  int keep_last)
+{
+    const struct checkpoint_options options = {.dir = dir, .keep = {.keep_last = keep_last}};
+    return checkpoint_save(c, &options, &what->layout, &what->identity, mine, CKPT_FIXTURE_PIECES, &state,
+                           &err);
+}
+
 static enum muster_status save(int keep_last)
 {
-    return checkpoint_save(comm, dir, &fixture.layout, &fixture.identity, pieces, CKPT_FIXTURE_PIECES,
-                           keep_last, &state, &err);
+    return save_on(comm, &fixture, pieces, keep_last);
 }
 
 static void save_step(int64_t step)
@@ -69,8 +76,9 @@ static enum muster_status load(const char *folder, int64_t *step)
 {
     struct checkpoint_progress progress;
     memset(fixture.state, 0x5a, sizeof fixture.state);
-    enum muster_status status = checkpoint_load(comm, dir, folder, &fixture.layout, fixture.identity.job,
-                                                pieces, CKPT_FIXTURE_PIECES, &progress, &err);
+    const struct checkpoint_job job = {.hash = fixture.identity.job};
+    enum muster_status status = checkpoint_load(comm, dir, folder, NULL, &fixture.layout, &job, pieces,
+                                                CKPT_FIXTURE_PIECES, &progress, &err);
     *step = progress.step;
     if (status == MUSTER_OK && *step >= 0)
         mpi_check(progress.tokens_seen == 10 * *step && progress.loss_scale.scale == 1024.0 &&
@@ -502,8 +510,7 @@ static bool save_in_child(struct ckpt_fixture *what, int calls)
         struct mortal mortal = {.base = {.ops = &mortal_ops, .size = 1}, .calls_left = calls};
         struct ckpt_piece all[CKPT_FIXTURE_PIECES];
         ckpt_fixture_pieces(what, 0, 1, all);
-        enum muster_status status = checkpoint_save(&mortal.base, dir, &what->layout, &what->identity, all,
-                                                    CKPT_FIXTURE_PIECES, 3, &state, &err);
+        enum muster_status status = save_on(&mortal.base, what, all, 3);
         _exit(status == MUSTER_OK ? 0 : 1);
     }
     mpi_check(waitpid(child, &outcome, 0) == child);

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One buffer in front of fs_writer. Direct writes want multiples of the device's block, so whatever does not
+ * fit that rule (the file's tail, the rest of a short write, a file system that says EINVAL) ends direct
+ * writing for this file; the data is the same either way. Without it every full buffer is also pushed towards
+ * the disk at once, so that the final fsync has little left to wait for.
+ */
+#include "base/fs_bulk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+
+static void direct_switch(struct fs_bulk *bulk, bool on)
+{
+    int flags = fcntl(bulk->writer.fd, F_GETFL);
+    bool done = flags >= 0 && fcntl(bulk->writer.fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
+    bulk->direct = on && done;
+}
+
+enum muster_status fs_bulk_open(struct fs_bulk *bulk, const char *path, int64_t expected_bytes, bool direct,
+                                struct muster_error *err)
+{
+    *bulk = (struct fs_bulk){.writer = {.fd = -1}, .capacity = FS_BULK_BYTES};
+    if (expected_bytes < FS_BULK_BYTES)
+        bulk->capacity = ((size_t)expected_bytes / FS_BULK_ALIGNMENT + 1) * FS_BULK_ALIGNMENT;
+    bulk->buffer = alloc_aligned(bulk->capacity, FS_BULK_ALIGNMENT);
+    if (bulk->buffer == NULL)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory (%zu bytes) to write %s",
+                                bulk->capacity, path);
+    enum muster_status status = fs_writer_open(&bulk->writer, path, expected_bytes, err);
+    if (status == MUSTER_OK && direct)
+        direct_switch(bulk, true);
+    return status;
+}
+
+/* As much as direct writing takes; the rest is left to the page cache. */
+static enum muster_status direct_write(struct fs_bulk *bulk, const unsigned char **data, size_t *bytes,
+                                       struct muster_error *err)
+{
+    while (bulk->direct && *bytes >= FS_BULK_ALIGNMENT) {
+        ssize_t written = write(bulk->writer.fd, *data, *bytes / FS_BULK_ALIGNMENT * FS_BULK_ALIGNMENT);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0 && errno != EINVAL)
+            return muster_error_set_errno(err, errno, "write %s", bulk->writer.temporary);
+        if (written < 0 || written % FS_BULK_ALIGNMENT != 0)
+            direct_switch(bulk, false);
+        written = written < 0 ? 0 : written;
+        *data += written;
+        *bytes -= (size_t)written;
+        bulk->writer.written_bytes += written;
+    }
+    if (bulk->direct && *bytes > 0)
+        direct_switch(bulk, false);
+    return MUSTER_OK;
+}
+
+static enum muster_status buffer_flush(struct fs_bulk *bulk, struct muster_error *err)
+{
+    const unsigned char *data = bulk->buffer;
+    size_t bytes = bulk->filled;
+    int64_t begin = bulk->writer.written_bytes;
+    enum muster_status status = direct_write(bulk, &data, &bytes, err);
+    if (status == MUSTER_OK)
+        status = fs_writer_write(&bulk->writer, data, bytes, err);
+    if (status == MUSTER_OK && !bulk->direct) /* a hint: whether it worked shows at fsync */
+        sync_file_range(bulk->writer.fd, begin, bulk->writer.written_bytes - begin, SYNC_FILE_RANGE_WRITE);
+    bulk->filled = 0;
+    return status;
+}
+
+enum muster_status fs_bulk_write(struct fs_bulk *bulk, const void *data, size_t bytes,
+                                 struct muster_error *err)
+{
+    const unsigned char *next = data;
+    while (bytes > 0) {
+        size_t room = bulk->capacity - bulk->filled, part = bytes < room ? bytes : room;
+        memcpy(bulk->buffer + bulk->filled, next, part);
+        bulk->filled += part;
+        next += part;
+        bytes -= part;
+        enum muster_status status = bulk->filled == bulk->capacity ? buffer_flush(bulk, err) : MUSTER_OK;
+        if (status != MUSTER_OK)
+            return status;
+    }
+    return MUSTER_OK;
+}
+
+int64_t fs_bulk_length(const struct fs_bulk *bulk)
+{
+    return bulk->writer.written_bytes + (int64_t)bulk->filled;
+}
+
+enum muster_status fs_bulk_finish(struct fs_bulk *bulk, struct muster_error *err)
+{
+    enum muster_status status = bulk->filled > 0 ? buffer_flush(bulk, err) : MUSTER_OK;
+    return status == MUSTER_OK ? fs_writer_finish(&bulk->writer, err) : status;
+}
+
+void fs_bulk_release(struct fs_bulk *bulk)
+{
+    fs_writer_abort(&bulk->writer);
+    alloc_free(bulk->buffer);
+    bulk->buffer = NULL;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Removing old checkpoints after a newer one is safe. What stays is decided by ckpt_retention.c as if
+ * everything that opens were good; but nothing goes unless enough of what stays is known to be good, not only
+ * to open.
+ */
+#include <math.h>
+
+#include "base/alloc.h"
+#include "coordinator/ckpt/ckpt_internal.h"
+#include "coordinator/ckpt/ckpt_retention.h"
+
+/* Without its MANIFEST a folder is no checkpoint any more, however far the removal gets. */
+static enum muster_status folder_remove(const char *dir, const char *folder, struct muster_error *err)
+{
+    char path[FS_PATH_MAX], manifest[FS_PATH_MAX];
+    enum muster_status status = fs_path_join(path, dir, folder, err);
+    if (status == MUSTER_OK)
+        status = fs_path_join(manifest, path, CKPT_MANIFEST_NAME, err);
+    if (status == MUSTER_OK)
+        status = fs_remove_tree(manifest, err);
+    if (status == MUSTER_OK)
+        status = fs_folder_sync(path, err);
+    if (status == MUSTER_OK)
+        status = fs_remove_tree(path, err);
+    return status;
+}
+
+/* A folder that cannot be read today (a server that is away) may be a good checkpoint: only one that is known
+ * to be unfinished or damaged is rubbish. */
+static bool entry_is_rubbish(const char *dir, const struct ckpt_entry *entry)
+{
+    char path[FS_PATH_MAX];
+    struct ckpt *ckpt = NULL;
+    if (fs_path_join(path, dir, entry->folder, NULL) != MUSTER_OK)
+        return false;
+    enum muster_status status = ckpt_open(path, &ckpt, NULL);
+    ckpt_close(ckpt);
+    return status == MUSTER_OK || status == MUSTER_ERR_CORRUPT; /* OK: it opens, but is of another step */
+}
+
+static bool is_known_good(const struct ckpt_retention_scope *scope, int64_t step)
+{
+    bool known = scope->trusts_all;
+    for (int i = 0; i < scope->verified_count && !known; i++)
+        known = scope->verified[i] == step;
+    return known;
+}
+
+/* Fills removed[] for the entries of the scope, which are the last `count` of the catalogue (newest first).
+ */
+static void removal_decide(const struct ckpt_entry *entries, int count,
+                           const struct ckpt_retention_policy *policy,
+                           const struct ckpt_retention_scope *scope, struct ckpt_retention_entry *candidates,
+                           bool *removed)
+{
+    int good_count = 0;
+    for (int i = 0; i < count; i++)
+        candidates[i] =
+            (struct ckpt_retention_entry){entries[i].step, entries[i].committed,
+                                          entries[i].validation.known ? entries[i].validation.loss : NAN};
+    ckpt_retention_decide(candidates, count, policy, removed);
+    for (int i = 0; i < count; i++)
+        good_count += entries[i].committed && !removed[i] && is_known_good(scope, entries[i].step);
+    for (int i = 0; i < count && good_count < CKPT_RETENTION_MIN; i++)
+        removed[i] = false;
+}
+
+enum muster_status ckpt_retain(const char *dir, const struct ckpt_retention_policy *policy,
+                               const struct ckpt_retention_scope *scope, struct muster_error *err)
+{
+    struct ckpt_catalogue catalogue;
+    enum muster_status status = ckpt_catalogue_read(dir, &catalogue, err);
+    if (status != MUSTER_OK)
+        return status;
+    int first = 0;
+    while (first < catalogue.count && catalogue.entries[first].step > scope->newest_step)
+        first++;
+    const struct ckpt_entry *entries = catalogue.entries + first;
+    int count = catalogue.count - first;
+    struct ckpt_retention_entry *candidates = alloc_zeroed((size_t)count, sizeof *candidates);
+    bool *removed = alloc_zeroed((size_t)count, sizeof *removed);
+    if (candidates == NULL || removed == NULL)
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "%s: no memory for %d entries", dir, count);
+    else
+        removal_decide(entries, count, policy, scope, candidates, removed);
+    for (int i = count - 1; i >= 0 && status == MUSTER_OK; i--) {
+        if (removed[i] && (entries[i].committed || entry_is_rubbish(dir, &entries[i])))
+            status = folder_remove(dir, entries[i].folder, err);
+    }
+    alloc_free(removed);
+    alloc_free(candidates);
+    ckpt_catalogue_release(&catalogue);
+    return status;
+}
+
+enum muster_status ckpt_prune(const char *dir, int keep_last, struct muster_error *err)
+{
+    const struct ckpt_retention_policy policy = {.keep_last = keep_last};
+    const struct ckpt_retention_scope scope = {.newest_step = INT64_MAX, .trusts_all = true};
+    return ckpt_retain(dir, &policy, &scope, err);
+}

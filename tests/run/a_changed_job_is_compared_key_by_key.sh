@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# A job file that changed since the checkpoint: harmless changes are told and accepted; what changes the rest of the run
+# is refused by name, before a step is done, unless the person says that it is meant.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+write_job base train.max_steps=4
+train 2 base
+cp -a "$folder/base.run" "$folder/kept"
+
+# changed KEY=VALUE ...: the same run with these keys changed, resumed from step 4.
+changed() {
+    rm -rf "$folder/base.run"
+    cp -a "$folder/kept" "$folder/base.run"
+    write_job base train.max_steps=6 "$@"
+}
+
+changed logging.interval=2
+resume 1 base
+must_say 'changed since the checkpoint: train.max_steps was 4 and is 6; logging.interval was 1 and is 2'
+expected=$hash
+write_job straight train.max_steps=6
+train 1 straight
+must_equal 'harmless changes' "$hash" "$expected"
+
+changed optimizer.lr=1e-3 optimizer.weight_decay=0.2
+worker 2 base
+must_exit 2
+must_say 'was saved by another job: optimizer.lr was 0.003 and is 0.001; optimizer.weight_decay was .* and is 0.2'
+must_say '--allow-change optimizer.lr,optimizer.weight_decay'
+must_not_say '^step '
+worker 2 base --allow-change optimizer.lr
+must_exit 2
+must_say 'another job: optimizer.weight_decay was'
+must_not_say 'optimizer.lr was'
+resume 2 base --allow-change optimizer.lr,optimizer.weight_decay
+must_say 'resumed from the checkpoint of step 4'
+must_say 'changed since the checkpoint: .*optimizer.lr was 0.003 and is 0.001'
+[[ $hash != "$expected" ]] || fail 'the changed rate has changed nothing'
+resume 1 base # the job of the newest checkpoint is now the changed one
+
+# The length of the run is harmless until a decay ends with it.
+write_job decays train.max_steps=4 scheduler.type=cosine
+train 1 decays
+write_job decays train.max_steps=6 scheduler.type=cosine
+worker 1 decays
+must_exit 2
+must_say 'was saved by another job: train.max_steps was 4 and is 6'
+
+worker 1 base --allow-change optimizer.rate
+must_exit 2
+must_say '"optimizer.rate" is no key of a job'
+
+# muster run hands the option on.
+status=0
+"$MUSTER_BIN/muster" run "$folder/decays.yaml" --allow-change train.max_steps --dry-run >"$folder/out" || status=$?
+must_exit 0
+must_say '--allow-change train.max_steps$'

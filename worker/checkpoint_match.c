@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Does a checkpoint belong to the job that wants to go on from it? Tensors and kinds must be the same: there
+ * is nowhere to put others. Job keys are compared one by one; those that change what is computed need
+ * somebody's word that it is meant.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "coordinator/job/job_compare.h"
+#include "worker/checkpoint_agree.h"
+
+enum { SHAPE_TEXT_SIZE = 96, VALUE_SHOWN = 60 };
+
+static const char *shape_format(char out[SHAPE_TEXT_SIZE], const struct ckpt_tensor *tensor)
+{
+    size_t length = 0;
+    out[0] = '\0';
+    for (int i = 0; i < tensor->dim_count; i++)
+        length += (size_t)snprintf(out + length, SHAPE_TEXT_SIZE - length, "%s%" PRId64, i > 0 ? ", " : "",
+                                   tensor->shape[i]);
+    return out;
+}
+
+static bool tensors_equal(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
+{
+    return strcmp(a->name, b->name) == 0 && a->dim_count == b->dim_count && a->offset == b->offset &&
+           memcmp(a->shape, b->shape, (size_t)a->dim_count * sizeof a->shape[0]) == 0;
+}
+
+static enum muster_status tensors_match(const char *folder, const struct ckpt_layout *stored,
+                                        const struct ckpt_layout *wanted, struct muster_error *err)
+{
+    char there[SHAPE_TEXT_SIZE], here[SHAPE_TEXT_SIZE];
+    for (int i = 0; i < stored->tensor_count && i < wanted->tensor_count; i++) {
+        const struct ckpt_tensor *a = &stored->tensors[i], *b = &wanted->tensors[i];
+        if (!tensors_equal(a, b))
+            return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                    "%s is of another model: its tensor %d is %s [%s] at element %" PRId64
+                                    ", this job's is %s [%s] at %" PRId64,
+                                    folder, i, a->name, shape_format(there, a), a->offset, b->name,
+                                    shape_format(here, b), b->offset);
+    }
+    if (stored->tensor_count != wanted->tensor_count)
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                "%s is of another model: it has %d tensors, this job has %d", folder,
+                                stored->tensor_count, wanted->tensor_count);
+    return MUSTER_OK;
+}
+
+static enum muster_status kinds_match(const char *folder, const struct ckpt_layout *stored,
+                                      const struct ckpt_layout *wanted, struct muster_error *err)
+{
+    for (int i = 0; i < stored->kind_count || i < wanted->kind_count; i++) {
+        const char *there = i < stored->kind_count ? stored->kinds[i] : "nothing";
+        const char *here = i < wanted->kind_count ? wanted->kinds[i] : "nothing";
+        if (strcmp(there, here) != 0)
+            return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                    "%s is of another optimizer: it holds %s where this job holds %s", folder,
+                                    there, here);
+    }
+    return MUSTER_OK;
+}
+
+/* What differs, sorted into what stands in the way and what is only told. */
+struct verdict {
+    const struct checkpoint_job *job;
+    struct text refused, refused_keys;
+    int shaping_count;
+};
+
+static void change_print(struct text *out, const struct job_change *change)
+{
+    text_print(out, "%s%s", out->length > 0 ? "; " : "", change->key);
+    if (!change->is_list)
+        text_print(out, " was %.*s and is %.*s", VALUE_SHOWN, change->was, VALUE_SHOWN, change->is);
+}
+
+static void change_judge(void *context, const struct job_change *change)
+{
+    struct verdict *verdict = context;
+    verdict->shaping_count += change->shapes;
+    if (change->shapes && !job_key_listed(verdict->job->allowed, change->key)) {
+        change_print(&verdict->refused, change);
+        text_print(&verdict->refused_keys, "%s%s", verdict->refused_keys.length > 0 ? "," : "", change->key);
+    } else if (verdict->job->changes != NULL) {
+        change_print(verdict->job->changes, change);
+    }
+}
+
+static enum muster_status hashes_refuse(const struct ckpt *ckpt, const char *folder, struct hash128 job,
+                                        struct muster_error *err)
+{
+    char there[HASH_TEXT_SIZE], here[HASH_TEXT_SIZE];
+    hash_format(ckpt_job_hash(ckpt), there);
+    hash_format(job, here);
+    return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                            "%s was saved by another job: keys that change what is computed differ (job hash "
+                            "%s there, %s here)",
+                            folder, there, here);
+}
+
+static enum muster_status jobs_judge(const struct ckpt *ckpt, const char *folder, const struct job *stored,
+                                     const struct checkpoint_job *job, struct muster_error *err)
+{
+    struct verdict verdict = {.job = job};
+    enum muster_status status = MUSTER_OK;
+    text_init(&verdict.refused);
+    text_init(&verdict.refused_keys);
+    if (job->changes != NULL)
+        text_clear(job->changes);
+    job_compare(stored, job->job, change_judge, &verdict);
+    if (verdict.refused.length > 0)
+        status = muster_error_set(
+            err, MUSTER_ERR_BAD_INPUT,
+            "%s was saved by another job: %.600s. Restore what was, or go on with what is: --allow-change "
+            "%.200s",
+            folder, verdict.refused.data, verdict.refused_keys.data);
+    else if (verdict.shaping_count == 0 && !hash_equal(ckpt_job_hash(ckpt), job->hash))
+        status = hashes_refuse(ckpt, folder, job->hash, err);
+    text_release(&verdict.refused);
+    text_release(&verdict.refused_keys);
+    return status;
+}
+
+/* A stored job that this muster cannot read any more is judged by its hash alone. */
+static enum muster_status job_match(const struct ckpt *ckpt, const char *folder,
+                                    const struct checkpoint_job *job, struct muster_error *err)
+{
+    struct job *stored = NULL;
+    struct job_report report;
+    const char *yaml = ckpt_job_yaml(ckpt);
+    enum muster_status status = MUSTER_OK;
+    job_report_init(&report);
+    if (job->job != NULL)
+        status = job_parse("job_yaml", yaml, strlen(yaml), &report, &stored, err);
+    if (status == MUSTER_OK && stored != NULL)
+        status = jobs_judge(ckpt, folder, stored, job, err);
+    else if (status != MUSTER_ERR_NO_MEMORY)
+        status = hash_equal(ckpt_job_hash(ckpt), job->hash) ? MUSTER_OK
+                                                            : hashes_refuse(ckpt, folder, job->hash, err);
+    job_destroy(stored);
+    job_report_release(&report);
+    return status;
+}
+
+enum muster_status checkpoint_match(const struct ckpt *ckpt, const char *folder,
+                                    const struct ckpt_layout *wanted, const struct checkpoint_job *job,
+                                    struct muster_error *err)
+{
+    const struct ckpt_layout *stored = ckpt_layout(ckpt);
+    enum muster_status status = tensors_match(folder, stored, wanted, err);
+    if (status == MUSTER_OK)
+        status = kinds_match(folder, stored, wanted, err);
+    if (status != MUSTER_OK)
+        return status;
+    if (stored->chunk_elements != wanted->chunk_elements || stored->flat_count != wanted->flat_count)
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                "%s holds %" PRId64 " elements in chunks of %" PRId64 ", this job %" PRId64
+                                " in chunks of %" PRId64,
+                                folder, stored->flat_count, stored->chunk_elements, wanted->flat_count,
+                                wanted->chunk_elements);
+    return job_match(ckpt, folder, job, err);
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One thread, one save at a time, one state that moves idle -> copying -> writing -> done -> idle. The thread
+ * makes no decision that another rank would have to share: that is left to the votes of the save it calls.
+ */
+#include "worker/checkpoint_writer.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "worker/fault_point.h"
+
+enum writer_state { WRITER_IDLE, WRITER_COPYING, WRITER_WRITING, WRITER_DONE };
+
+struct checkpoint_writer {
+    struct checkpoint_writer_options options;
+    pthread_t thread;
+    bool thread_runs;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    enum writer_state state; /* under the lock, as `leave` and `outcome` */
+    bool leave;
+    double started_s;
+    struct ckpt_identity identity;
+    char *job_yaml, *numerics;
+    struct checkpoint_outcome outcome;
+};
+
+static void writer_copy(const struct checkpoint_writer *writer)
+{
+    const struct checkpoint_writer_options *o = &writer->options;
+    for (int i = 0; i < o->piece_count && o->copies != o->pieces; i++) {
+        size_t bytes = (size_t)(o->pieces[i].end - o->pieces[i].begin) * sizeof(float);
+        for (int kind = 0; kind < o->kind_count && bytes > 0; kind++)
+            memcpy(o->copies[i].data[kind], o->pieces[i].data[kind], bytes);
+    }
+}
+
+static void writer_enter(struct checkpoint_writer *writer, enum writer_state state)
+{
+    pthread_mutex_lock(&writer->lock);
+    writer->state = state;
+    pthread_cond_broadcast(&writer->changed);
+    pthread_mutex_unlock(&writer->lock);
+}
+
+static void writer_work(struct checkpoint_writer *writer)
+{
+    struct checkpoint_outcome *outcome = &writer->outcome;
+    *outcome = (struct checkpoint_outcome){.step = writer->identity.step};
+    writer_copy(writer);
+    fault_point("ckpt_copy");
+    outcome->copied_s = clock_seconds() - writer->started_s;
+    writer_enter(writer, WRITER_WRITING);
+    outcome->status = writer->options.save(writer->options.save_context, &writer->identity,
+                                           writer->options.copies, &outcome->state_hash, &outcome->err);
+    outcome->duration_s = clock_seconds() - writer->started_s;
+    writer_enter(writer, WRITER_DONE);
+}
+
+/* Waits for a save to begin; false when the thread is to end. */
+static bool writer_await_work(struct checkpoint_writer *writer)
+{
+    pthread_mutex_lock(&writer->lock);
+    while (writer->state != WRITER_COPYING && !writer->leave)
+        pthread_cond_wait(&writer->changed, &writer->lock);
+    bool work = writer->state == WRITER_COPYING;
+    pthread_mutex_unlock(&writer->lock);
+    return work;
+}
+
+static void *writer_run(void *argument)
+{
+    struct checkpoint_writer *writer = argument;
+    while (writer_await_work(writer))
+        writer_work(writer);
+    return NULL;
+}
+
+enum muster_status checkpoint_writer_create(const struct checkpoint_writer_options *options,
+                                            struct checkpoint_writer **out, struct muster_error *err)
+{
+    *out = NULL;
+    struct checkpoint_writer *writer = alloc_zeroed(1, sizeof *writer);
+    if (!writer)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the checkpoint writer");
+    writer->options = *options;
+    pthread_mutex_init(&writer->lock, NULL);
+    pthread_cond_init(&writer->changed, NULL);
+    int code = pthread_create(&writer->thread, NULL, writer_run, writer);
+    if (code != 0) {
+        checkpoint_writer_destroy(writer);
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no thread to write checkpoints: %s",
+                                strerror(code));
+    }
+    writer->thread_runs = true;
+    *out = writer;
+    return MUSTER_OK;
+}
+
+void checkpoint_writer_destroy(struct checkpoint_writer *writer)
+{
+    if (!writer)
+        return;
+    if (writer->thread_runs) {
+        pthread_mutex_lock(&writer->lock);
+        writer->leave = true;
+        pthread_cond_broadcast(&writer->changed);
+        pthread_mutex_unlock(&writer->lock);
+        pthread_join(writer->thread, NULL);
+    }
+    pthread_cond_destroy(&writer->changed);
+    pthread_mutex_destroy(&writer->lock);
+    alloc_free(writer->job_yaml);
+    alloc_free(writer->numerics);
+    alloc_free(writer);
+}
+
+enum muster_status checkpoint_writer_start(struct checkpoint_writer *writer,
+                                           const struct ckpt_identity *identity, struct muster_error *err)
+{
+    alloc_free(writer->job_yaml);
+    alloc_free(writer->numerics);
+    writer->job_yaml = alloc_text(identity->job_yaml);
+    writer->numerics = alloc_text(identity->numerics);
+    if (!writer->job_yaml || !writer->numerics)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to begin a checkpoint");
+    writer->identity = *identity;
+    writer->identity.job_yaml = writer->job_yaml;
+    writer->identity.numerics = writer->numerics;
+    writer->started_s = clock_seconds();
+    writer_enter(writer, WRITER_COPYING);
+    return MUSTER_OK;
+}
+
+static enum writer_state writer_state_of(struct checkpoint_writer *writer)
+{
+    pthread_mutex_lock(&writer->lock);
+    enum writer_state state = writer->state;
+    pthread_mutex_unlock(&writer->lock);
+    return state;
+}
+
+bool checkpoint_writer_running(struct checkpoint_writer *writer)
+{
+    enum writer_state state = writer_state_of(writer);
+    return state == WRITER_COPYING || state == WRITER_WRITING;
+}
+
+void checkpoint_writer_release_state(struct checkpoint_writer *writer)
+{
+    pthread_mutex_lock(&writer->lock);
+    while (writer->state == WRITER_COPYING)
+        pthread_cond_wait(&writer->changed, &writer->lock);
+    pthread_mutex_unlock(&writer->lock);
+}
+
+bool checkpoint_writer_take(struct checkpoint_writer *writer, bool wait, struct checkpoint_outcome *outcome)
+{
+    pthread_mutex_lock(&writer->lock);
+    while (wait && (writer->state == WRITER_COPYING || writer->state == WRITER_WRITING))
+        pthread_cond_wait(&writer->changed, &writer->lock);
+    bool done = writer->state == WRITER_DONE;
+    if (done) {
+        *outcome = writer->outcome;
+        writer->state = WRITER_IDLE;
+    }
+    pthread_mutex_unlock(&writer->lock);
+    return done;
+}

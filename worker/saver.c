@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Saving beside training needs a communicator that another thread may use; where MPI cannot give one, every
+ * save is waited for, which costs time and nothing else. What each rank knows of its own thread's progress is
+ * never used for a decision that others must share: `wait` waits for each rank's own, `skip` looks at the
+ * flags that all ranks have agreed on in the step.
+ */
+#include "worker/saver.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "coordinator/job/job_compare.h"
+#include "worker/checkpoint_tier.h"
+#include "worker/checkpoint_writer.h"
+
+struct saver {
+    struct saver_parts parts;
+    struct comm *own_comm; /* the writer's; NULL when saves are waited for */
+    struct checkpoint_writer *writer;
+    struct checkpoint_tier *tier; /* NULL where the job has no local_dir */
+    bool flush;                   /* the save in flight also goes to the shared folder */
+    struct ckpt_progress progress;
+    struct checkpoint_verified verified;
+    struct text changes; /* of the job since the checkpoint that was loaded */
+    int64_t share_bytes; /* of this rank in a checkpoint, about */
+    int64_t saved_step, saving_step;
+    double stall_s;    /* of the save in flight */
+    double duration_s; /* of the last one that ended */
+};
+
+static int saver_piece_count(const struct saver *saver)
+{
+    return saver->parts.state->plan->bucket_count;
+}
+
+static bool saver_survives(enum muster_status status)
+{
+    return status == MUSTER_ERR_NO_SPACE || status == MUSTER_ERR_IO;
+}
+
+static enum muster_status saver_write_shared(struct saver *saver, struct comm *comm,
+                                             const struct ckpt_identity *identity,
+                                             const struct ckpt_piece *pieces, struct hash128 *state_hash,
+                                             struct muster_error *err)
+{
+    const struct job *job = saver->parts.state->job;
+    struct checkpoint_options options = {
+        .dir = job->checkpoint.dir,
+        .keep = {job->checkpoint.keep_last, job->checkpoint.keep_every, job->checkpoint.keep_best},
+        .write = {.direct_io = job->checkpoint.direct_io, .progress = &saver->progress},
+        .verified = &saver->verified,
+    };
+    return checkpoint_save(comm, &options, &saver->parts.state->layout, identity, pieces,
+                           saver_piece_count(saver), state_hash, err);
+}
+
+/* Onto the nodes first, where there is such a tier; what fails there goes to the shared folder instead. */
+static enum muster_status saver_write(struct saver *saver, struct comm *comm,
+                                      const struct ckpt_identity *identity, const struct ckpt_piece *pieces,
+                                      struct hash128 *state_hash, struct muster_error *err)
+{
+    const struct rank_state *state = saver->parts.state;
+    if (!saver->tier)
+        return saver_write_shared(saver, comm, identity, pieces, state_hash, err);
+    struct ckpt_write_options options = {state->job->checkpoint.direct_io, &saver->progress};
+    enum muster_status status = checkpoint_tier_save(saver->tier, comm, &options, &state->layout, identity,
+                                                     pieces, saver_piece_count(saver), state_hash, err);
+    if (status && !saver_survives(status))
+        return status;
+    if (status && comm->rank == 0)
+        log_warn("step %lld goes to %s: %s", (long long)identity->step, state->job->checkpoint.dir,
+                 err->text);
+    return saver->flush || status ? saver_write_shared(saver, comm, identity, pieces, state_hash, err)
+                                  : MUSTER_OK;
+}
+
+static enum muster_status saver_write_beside(void *context, const struct ckpt_identity *identity,
+                                             const struct ckpt_piece *pieces, struct hash128 *state_hash,
+                                             struct muster_error *err)
+{
+    struct saver *saver = context;
+    return saver_write(saver, saver->own_comm, identity, pieces, state_hash, err);
+}
+
+static enum muster_status saver_start_writer(struct saver *saver, struct muster_error *err)
+{
+    const struct rank_state *state = saver->parts.state;
+    enum muster_status status = comm_mpi_duplicate(saver->parts.comm, &saver->own_comm, err);
+    if (status == MUSTER_ERR_UNSUPPORTED) {
+        log_warn("checkpoints are written while training waits: %s", err->text);
+        return MUSTER_OK;
+    }
+    if (status)
+        return status;
+    struct checkpoint_writer_options options = {
+        .pieces = state->host_pieces,
+        .copies = state->snapshot_pieces,
+        .piece_count = saver_piece_count(saver),
+        .kind_count = state->layout.kind_count,
+        .save = saver_write_beside,
+        .save_context = saver,
+    };
+    return checkpoint_writer_create(&options, &saver->writer, err);
+}
+
+enum muster_status saver_create(const struct saver_parts *parts, struct saver **out, struct muster_error *err)
+{
+    *out = NULL;
+    struct saver *saver = alloc_zeroed(1, sizeof *saver);
+    if (!saver)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to save checkpoints");
+    saver->parts = *parts;
+    text_init(&saver->changes);
+    saver->saved_step = saver->saving_step = -1;
+    saver->share_bytes = plan_owned_count(parts->state->plan, parts->state->rank) *
+                         parts->state->layout.kind_count * (int64_t)sizeof(float);
+    const char *local_dir = parts->state->job->checkpoint.local_dir;
+    enum muster_status status = strcmp(local_dir, "none") != 0
+                                    ? checkpoint_tier_create(parts->comm, local_dir, &saver->tier, err)
+                                    : MUSTER_OK;
+    if (saver->tier && !checkpoint_tier_has_partner(saver->tier) && parts->comm->rank == 0)
+        log_warn("checkpoint.local_dir: there is one node only, so nobody holds a second copy");
+    if (!status && parts->state->snapshot_pieces)
+        status = saver_start_writer(saver, err);
+    if (status) {
+        saver_destroy(saver);
+        return status;
+    }
+    *out = saver;
+    return MUSTER_OK;
+}
+
+void saver_destroy(struct saver *saver)
+{
+    if (!saver)
+        return;
+    checkpoint_writer_destroy(saver->writer);
+    checkpoint_tier_destroy(saver->tier);
+    comm_destroy(saver->own_comm);
+    text_release(&saver->changes);
+    alloc_free(saver);
+}
+
+enum muster_status saver_load(struct saver *saver, const struct saver_resume *resume,
+                              struct checkpoint_progress *progress, struct muster_error *err)
+{
+    const struct rank_state *state = saver->parts.state;
+    const struct checkpoint_job job = {job_hash(state->job), state->job, resume->allow_changes,
+                                       &saver->changes};
+    bool search = strcmp(resume->from, "auto") == 0;
+    double started = clock_seconds();
+    *progress = (struct checkpoint_progress){.step = -1};
+    enum muster_status status = job_keys_check(resume->allow_changes, err);
+    if (status || strcmp(resume->from, "never") == 0)
+        return status;
+    status = checkpoint_load(saver->parts.comm, state->job->checkpoint.dir, search ? NULL : resume->from,
+                             saver->tier, &state->layout, &job, state->host_pieces, saver_piece_count(saver),
+                             progress, err);
+    if (status)
+        return status;
+    saver->saved_step = progress->step;
+    if (progress->step >= 0)
+        log_info("checkpoint of step %lld loaded in %.3f s", (long long)progress->step,
+                 clock_seconds() - started);
+    if (search && progress->step >= 0 && !progress->near)
+        checkpoint_verified_add(&saver->verified, progress->step);
+    return MUSTER_OK;
+}
+
+const char *saver_changes(const struct saver *saver)
+{
+    return saver->changes.data;
+}
+
+uint64_t saver_flags(struct saver *saver)
+{
+    return saver->writer && checkpoint_writer_running(saver->writer) ? TRAIN_FLAG_SAVING : 0;
+}
+
+void saver_before_update(void *context)
+{
+    struct saver *saver = context;
+    if (!saver->writer || saver->saving_step < 0)
+        return;
+    double started = clock_seconds();
+    checkpoint_writer_release_state(saver->writer);
+    saver->stall_s += clock_seconds() - started;
+}
+
+/* What training survives is told, and anything else is an error. */
+static enum muster_status saver_report(struct saver *saver, const struct checkpoint_outcome *outcome,
+                                       struct muster_error *err)
+{
+    saver->saving_step = -1;
+    telemetry_saving(saver->parts.telemetry, -1, 0.0);
+    if (outcome->status && !saver_survives(outcome->status)) {
+        *err = outcome->err;
+        return outcome->status;
+    }
+    saver->duration_s = outcome->duration_s;
+    if (!outcome->status)
+        saver->saved_step = outcome->step;
+    struct telemetry_save save = {
+        .step = outcome->step,
+        .duration_s = outcome->duration_s,
+        .stall_s = saver->stall_s,
+        .failure = outcome->status ? outcome->err.text : NULL,
+    };
+    telemetry_checkpoint(saver->parts.telemetry, &save);
+    return MUSTER_OK;
+}
+
+/* The end of the save in flight, if there is one and it has ended or is waited for. */
+static enum muster_status saver_collect(struct saver *saver, bool wait, struct muster_error *err)
+{
+    struct checkpoint_outcome outcome;
+    if (!saver->writer || saver->saving_step < 0)
+        return MUSTER_OK;
+    double started = clock_seconds();
+    bool ended = checkpoint_writer_take(saver->writer, wait, &outcome);
+    saver->stall_s += wait ? clock_seconds() - started : 0.0;
+    return ended ? saver_report(saver, &outcome, err) : MUSTER_OK;
+}
+
+static enum muster_status saver_save_now(struct saver *saver, const struct ckpt_identity *identity,
+                                         struct muster_error *err)
+{
+    struct checkpoint_outcome outcome = {.step = identity->step};
+    double started = clock_seconds();
+    outcome.status = saver_write(saver, saver->parts.comm, identity, saver->parts.state->host_pieces,
+                                 &outcome.state_hash, &outcome.err);
+    outcome.duration_s = clock_seconds() - started;
+    saver->stall_s += outcome.duration_s;
+    return saver_report(saver, &outcome, err);
+}
+
+/* Every so many saves, counted from step 0, so that a restart changes nothing. */
+static bool saver_flush_due(const struct job *job, int64_t step)
+{
+    int64_t interval = job->checkpoint.save_interval;
+    return interval == 0 || step / interval % job->checkpoint.flush_every == 0;
+}
+
+/* No save is in flight: begins this one, and sees it through where there is no thread for it. */
+static enum muster_status saver_begin(struct saver *saver, const struct saver_moment *moment,
+                                      struct muster_error *err)
+{
+    struct rank_state *state = saver->parts.state;
+    double started = clock_seconds();
+    struct text yaml;
+    text_init(&yaml);
+    enum muster_status status = job_write_yaml(state->job, &yaml, err);
+    if (!status)
+        status = rank_state_pull(state, err);
+    struct ckpt_identity identity = {
+        .step = moment->step,
+        .job = job_hash(state->job),
+        .job_yaml = yaml.data,
+        .numerics = state->kernels->numerics,
+        .writer_count = saver->parts.comm->size,
+        .tokens_seen = moment->tokens_seen,
+        .loss_scale = moment->loss_scale,
+        .validation = moment->validation,
+    };
+    saver->flush = moment->last || saver_flush_due(state->job, moment->step);
+    atomic_store_explicit(&saver->progress.done_bytes, 0, memory_order_relaxed);
+    saver->saving_step = moment->step;
+    if (!status && saver->writer)
+        status = checkpoint_writer_start(saver->writer, &identity, err);
+    saver->stall_s = clock_seconds() - started;
+    if (!status && !saver->writer)
+        status = saver_save_now(saver, &identity, err);
+    text_release(&yaml);
+    return status;
+}
+
+enum muster_status saver_save(struct saver *saver, const struct saver_moment *moment, uint64_t flags,
+                              struct muster_error *err)
+{
+    bool skips = saver->parts.state->job->checkpoint.on_busy == JOB_ON_BUSY_SKIP;
+    if (skips && !moment->last && flags & TRAIN_FLAG_SAVING) {
+        telemetry_say(saver->parts.telemetry,
+                      "step %lld  WARNING: no checkpoint of this step: an earlier one is still being written",
+                      (long long)moment->step);
+        return MUSTER_OK;
+    }
+    enum muster_status status = saver_collect(saver, true, err);
+    if (!status)
+        status = saver_begin(saver, moment, err);
+    return !status && moment->last ? saver_collect(saver, true, err) : status;
+}
+
+enum muster_status saver_poll(struct saver *saver, struct muster_error *err)
+{
+    enum muster_status status = saver_collect(saver, false, err);
+    if (!status && saver->saving_step >= 0) {
+        double done = (double)atomic_load_explicit(&saver->progress.done_bytes, memory_order_relaxed);
+        telemetry_saving(saver->parts.telemetry, saver->saving_step,
+                         saver->share_bytes > 0 && done < (double)saver->share_bytes
+                             ? done / (double)saver->share_bytes
+                             : 1.0);
+    }
+    return status;
+}
+
+double saver_duration_s(const struct saver *saver)
+{
+    return saver->duration_s;
+}
+
+int64_t saver_saved_step(const struct saver *saver)
+{
+    return saver->saved_step;
+}
