@@ -17,6 +17,9 @@ static void value_print(const struct job_field *field, const struct job *job, st
     text_clear(out);
     if (!job_field_is_used(field, job)) {
         text_print(out, "(not used)");
+    } else if (field->type == JOB_FIELD_TEXT &&
+               *(char *const *)(const void *)((const char *)job + field->offset) == NULL) {
+        text_print(out, "(not given)");
     } else if (field->type == JOB_FIELD_SOURCES) {
         const void *sources = (const char *)job + field->offset;
         job_sources_print(sources, out);
