@@ -102,28 +102,37 @@ static bool format_choose(const char *word, enum bench_comm_format *format)
     return false;
 }
 
+/* What follows "NAME=" in `word`; NULL when it is about something else. */
+static const char *value_of(const char *word, const char *name)
+{
+    size_t length = strlen(name);
+    return !strncmp(word, name, length) && word[length] == '=' ? word + length + 1 : NULL;
+}
+
+static bool word_take(const char *word, struct bench_comm_options *options)
+{
+    const char *value;
+    if ((value = value_of(word, "--min")) != NULL)
+        return text_parse_int64(value, &options->min_bytes) && options->min_bytes >= 4;
+    if ((value = value_of(word, "--max")) != NULL)
+        return text_parse_int64(value, &options->max_bytes) && options->max_bytes >= 4;
+    if ((value = value_of(word, "--iterations")) != NULL)
+        return text_parse_int64(value, &options->iterations) && options->iterations >= 0;
+    if ((value = value_of(word, "--backend")) != NULL)
+        return word_choose(value, "nccl", "mpi", &options->on_gpu);
+    if ((value = value_of(word, "--hierarchy")) != NULL)
+        return word_choose(value, "auto", "off", &options->hierarchy);
+    value = value_of(word, "--format");
+    return value != NULL && format_choose(value, &options->format);
+}
+
 enum muster_status bench_comm_parse(int argc, char **argv, struct bench_comm_options *options,
                                     struct muster_error *err)
 {
-    for (int i = 1; i < argc; i += 2) {
-        const char *name = argv[i], *word = i + 1 < argc ? argv[i + 1] : "";
-        bool ok = false;
-        if (!strcmp(name, "--min"))
-            ok = text_parse_int64(word, &options->min_bytes) && options->min_bytes >= 4;
-        else if (!strcmp(name, "--max"))
-            ok = text_parse_int64(word, &options->max_bytes) && options->max_bytes >= 4;
-        else if (!strcmp(name, "--iterations"))
-            ok = text_parse_int64(word, &options->iterations) && options->iterations >= 0;
-        else if (!strcmp(name, "--backend"))
-            ok = word_choose(word, "nccl", "mpi", &options->on_gpu);
-        else if (!strcmp(name, "--hierarchy"))
-            ok = word_choose(word, "auto", "off", &options->hierarchy);
-        else if (!strcmp(name, "--format"))
-            ok = format_choose(word, &options->format);
-        if (!ok)
-            return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "bench comm: %.64s %.64s is not understood",
-                                    name, word);
-    }
+    for (int i = 1; i < argc; i++)
+        if (!word_take(argv[i], options))
+            return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "bench comm: %.64s is not understood",
+                                    argv[i]);
     return MUSTER_OK;
 }
 

@@ -21,8 +21,8 @@ struct bench_comm_options {
 };
 
 /**
- * Reads "--min BYTES --max BYTES --iterations N --backend mpi|nccl --hierarchy auto|off --format
- * table|json|csv" from argv[1…] over what `options` holds. \return BAD_INPUT naming the word.
+ * Reads "--min=BYTES --max=BYTES --iterations=N --backend=mpi|nccl --hierarchy=auto|off
+ * --format=table|json|csv" from argv[1…] over what `options` holds. \return BAD_INPUT naming the word.
  */
 enum muster_status bench_comm_parse(int argc, char **argv, struct bench_comm_options *options,
                                     struct muster_error *err);

@@ -3,6 +3,8 @@
  * `muster bench`: has muster-worker measure, because the coordinator has neither kernels nor MPI. One row of
  * the table for each thing that can be measured.
  */
+#include "coordinator/cli/cli_bench.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +18,7 @@ enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000, PROFILE_BYTES_M
 
 static const char bench_usage[] =
     "usage: muster bench machine [--output FILE] [--device cpu|cuda] [--hostfile FILE] [--brief]\n"
+    "       muster bench comm …    (muster bench comm --help)\n"
     "\n"
     "Measures what predictions are made of (about half a minute), with nothing else running on this host: "
     "matrix\n"
@@ -40,14 +43,14 @@ struct machine_words {
     bool brief;
 };
 
-/* Runs `ranks` workers with these words to their end. */
-static int worker_start(struct cli *cli, int ranks, const char *hostfile, const char *const *words)
+int cli_bench_start(struct cli *cli, int ranks, const char *hostfile, bool one_a_host,
+                    const char *const *words)
 {
     static char *const spread[] = {"--map-by", "node"};
     char worker[FS_PATH_MAX];
     struct launch_options options = {.ranks = ranks,
                                      .extra = spread,
-                                     .extra_count = hostfile != NULL ? 2 : 0,
+                                     .extra_count = one_a_host ? 2 : 0,
                                      .cores = cli_job_cores(),
                                      .worker = worker,
                                      .worker_options = words,
@@ -113,11 +116,11 @@ static int bench_machine(struct cli *cli, const struct machine_words *words)
     const char *const rates[] = {"--measure", path, device ? "cuda" : "cpu", words->brief ? "brief" : "full",
                                  NULL};
     const char *const link[] = {"--measure-link", path, NULL};
-    int exit_code = worker_start(cli, 1, NULL, rates);
+    int exit_code = cli_bench_start(cli, 1, NULL, false, rates);
     if (exit_code == MUSTER_EXIT_DONE)
-        exit_code = worker_start(cli, 2, NULL, link);
+        exit_code = cli_bench_start(cli, 2, NULL, false, link);
     if (exit_code == MUSTER_EXIT_DONE && words->hostfile != NULL)
-        exit_code = worker_start(cli, 2, words->hostfile, link);
+        exit_code = cli_bench_start(cli, 2, words->hostfile, true, link);
     return exit_code == MUSTER_EXIT_DONE ? profile_show(cli, path) : exit_code;
 }
 
@@ -138,11 +141,18 @@ static int bench_machine_run(struct cli *cli, int argc, char **argv)
     return bench_machine(cli, &words);
 }
 
+static int bench_comm_run(struct cli *cli, int argc, char **argv)
+{
+    cli->verb = &cli_bench_comm;
+    return cli->verb->run(cli, argc, argv);
+}
+
 static const struct {
     const char *name;
     int (*run)(struct cli *cli, int argc, char **argv);
 } bench_actions[] = {
     {"machine", bench_machine_run},
+    {"comm", bench_comm_run},
 };
 enum { ACTION_COUNT = sizeof bench_actions / sizeof bench_actions[0] };
 
@@ -158,7 +168,7 @@ static int bench_run(struct cli *cli, int argc, char **argv)
 
 const struct cli_verb cli_verb_bench = {
     .name = "bench",
-    .summary = "measure this machine, for predictions",
+    .summary = "measure this machine, for predictions; time collectives",
     .usage = bench_usage,
     .run = bench_run,
 };
