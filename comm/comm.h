@@ -109,8 +109,8 @@ enum muster_status comm_mpi_hierarchy_set(struct comm *c, bool on, struct muster
  * the job, whose end is near (comm_abort).
  *
  * Waits over MPI are patient: they ask MPI without pause for some tens of microseconds, then let other
- * threads run in between, and after a tenth of a millisecond sleep in between. A rank that waits long costs
- * the core under 5% of its time. Data moves only while some thread of the rank is inside a call of MPI.
+ * threads run in between, and after a tenth of a millisecond sleep in between. A long wait takes about 15% of a
+ * core (docs/COMMUNICATION.md). Data moves only while some thread of the rank is inside a call of MPI.
  */
 void comm_timeout_set(struct comm *c, int64_t timeout_ms);
 
