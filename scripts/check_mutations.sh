@@ -70,8 +70,10 @@ stages=the_zero_stage_changes_nothing
 turns=a_resume_may_change_ranks_and_zero_stage
 full=a_full_disk_does_not_stop_training
 bad=bad_input_is_named
+numbers=bad_numbers_are_answered_alike
 
-before=$(red $ranks $threads recompute_changes_nothing $killed $stopped $damaged $full $bad test_tree test_loader \
+before=$(red $ranks $threads recompute_changes_nothing $killed $stopped $damaged $full $bad $numbers test_tree test_loader \
+    test_watch_table test_straggler test_health test_event_log \
     test_train_step test_ckpt generate_repeats_itself exact_and_fast_agree_closely test_hosts_4 test_exact_reduce_4 \
     test_comm_threads_3 test_plan | xargs)
 [[ -z $before ]] || { echo "red before anything was changed: $before"; exit 1; }
@@ -96,7 +98,7 @@ mutate 'every sample is the one after' worker/data/loader.c 's/sampler_at\(loade
     test_loader
 mutate 'a rank starts one slot late' worker/trainer.c 's/(plan_slots_of_rank\(plan, t->comm->rank[^\n]*\n)/$1    options.slot_begin += t->comm->rank > 0;\n    options.slot_end += t->comm->rank > 0;\n/' \
     $ranks
-mutate 'a resumed run skips a step of its data' worker/trainer.c 's/\.first_step = t->steps_done,/.first_step = t->steps_done + (t->saved_step > 0),/' \
+mutate 'a resumed run skips a step of its data' worker/trainer.c 's/\.first_step = t->steps_done \+ left_out,/.first_step = t->steps_done + left_out + (t->steps_done > 0),/' \
     $killed $stopped
 mutate 'the second moment is not restored' worker/checkpoint_load.c 's/kind < load->layout->kind_count/kind < 2/' \
     $killed $stopped $damaged
@@ -135,6 +137,17 @@ mutate 'two runs may write one folder' worker/run_folder.c 's/status = fs_lock_t
 mutate 'the seed of generated text is forgotten' worker/generate.c 's/g->options->seed/1/' generate_repeats_itself
 mutate 'fast drops a rank'\''s last node' worker/reducer.c 's/i < reducer->fold\.node_count && !status/i < reducer->fold.node_count - 1 \&\& !status/' \
     exact_and_fast_agree_closely
+mutate 'time that a watcher was away counts against the others' worker/watch_table.c 's/away_s < WATCH_AWAY_MS \* 1e-3/true/' \
+    test_watch_table
+mutate 'a rank is blamed for waiting' worker/watch_table.c 's/if \(verdict\.count < behind\)/if (false)/' test_watch_table
+mutate 'one slow step in fifty is enough' worker/straggler.c 's/is_slow \? straggler->slow_steps\[rank\] \+ 1 : 0/straggler->slow_steps[rank] + is_slow/' \
+    test_straggler
+mutate 'a skipped step changes weights' worker/train_step.c 's/result->skipped = result->finding\.action != HEALTH_GO;/result->skipped = false;/' \
+    $numbers
+mutate 'a checkpoint forgets the data that were left out' worker/trainer.c 's/\.health = t->guard\.health\.state,//' $numbers
+mutate 'a rollback repeats the bad data' worker/health.c 's/number \+ 1 - target/number - target/' $numbers test_health
+mutate 'an older launch may commit' coordinator/ckpt/ckpt_manifest.c 's/fence->folder != NULL \?/false ?/' test_ckpt
+mutate 'a line of the event log swallows the next' base/event_log.c 's/if \(is_torn\(fd, size\)\)/if (false)/' test_event_log
 
 echo "$((count - unseen)) of $count mutations were seen"
 [[ $unseen -eq 0 ]]

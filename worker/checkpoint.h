@@ -62,6 +62,7 @@ struct checkpoint_progress {
     int64_t step, tokens_seen;
     struct ckpt_loss_scale loss_scale;
     bool near; /* from the nodes' own disks */
+    struct ckpt_health health;
 };
 
 struct checkpoint_tier;

@@ -123,6 +123,7 @@ static enum muster_status checkpoint_try(const struct load *load, const char *fo
         progress->tokens_seen = ckpt_tokens_seen(ckpt);
         progress->loss_scale = ckpt_loss_scale(ckpt);
         progress->near = false;
+        progress->health = ckpt_health(ckpt);
     }
     ckpt_close(ckpt);
     return status;

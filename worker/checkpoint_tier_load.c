@@ -208,7 +208,8 @@ enum muster_status checkpoint_tier_try(const struct checkpoint_tier *tier, struc
         status = state_check(&load, err);
     if (!status)
         *progress =
-            (struct checkpoint_progress){step, ckpt_tokens_seen(load.ckpt), ckpt_loss_scale(load.ckpt), true};
+            (struct checkpoint_progress){step, ckpt_tokens_seen(load.ckpt), ckpt_loss_scale(load.ckpt), true,
+                                         ckpt_health(load.ckpt)};
     ckpt_close(load.ckpt);
     alloc_free(load.holder);
     alloc_free(load.text);

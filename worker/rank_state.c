@@ -335,6 +335,16 @@ enum muster_status rank_state_push(struct rank_state *state, struct muster_error
     return rank_state_move(state, false, 1 + state->plan->state_count, err);
 }
 
+enum muster_status rank_state_clear(struct rank_state *state, struct muster_error *err)
+{
+    for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
+        const struct ckpt_piece *piece = &state->host_pieces[bucket];
+        for (int kind = 0; kind < state->layout.kind_count && piece->end > piece->begin; kind++)
+            memset(piece->data[kind], 0, (size_t)(piece->end - piece->begin) * sizeof(float));
+    }
+    return rank_state_push(state, err);
+}
+
 enum muster_status rank_state_initialise(struct rank_state *state, struct comm *comm,
                                          struct muster_error *err)
 {

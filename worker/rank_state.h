@@ -71,6 +71,9 @@ void *rank_state_param(const struct rank_state *state, int bucket, int64_t eleme
  * to do where they are the same. The optimizer's rounding does it by itself without offload. */
 enum muster_status rank_state_store_params(struct rank_state *state, int bucket, struct muster_error *err);
 
+/** All weights and state become zero, as rank_state_create leaves them. */
+enum muster_status rank_state_clear(struct rank_state *state, struct muster_error *err);
+
 /** A micro-batch of images in the compute dtype, in host memory: `pixels` itself for fp32, otherwise a
  * rounded copy that the next call overwrites. */
 const void *rank_state_pixels(struct rank_state *state, const float *pixels);

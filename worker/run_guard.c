@@ -12,18 +12,26 @@
 
 static const double fence_interval_s = 5.0;
 
-enum muster_status run_guard_init(struct run_guard *guard, const struct job *job, const struct comm *comm,
+enum muster_status run_guard_init(struct run_guard *guard, struct rank_state *state, struct comm *comm,
                                   const struct roster *roster, struct muster_error *err)
 {
+    const struct job *job = state->job;
     *guard =
         (struct run_guard){.job = job, .roster = roster, .rank = comm->rank, .epoch = epoch_of_process()};
+    health_init(&guard->health, job);
     enum muster_status status = injection_init(&guard->injection, comm->rank, err);
-    return status ? status : straggler_init(&guard->straggler, comm->size, err);
+    if (status == MUSTER_OK)
+        status = straggler_init(&guard->straggler, comm->size, err);
+    if (status == MUSTER_OK && job->fault.check_interval > 0)
+        status = param_check_create(state, comm, &guard->check, err);
+    return status;
 }
 
 void run_guard_release(struct run_guard *guard)
 {
     straggler_release(&guard->straggler);
+    param_check_destroy(guard->check);
+    guard->check = NULL;
 }
 
 static void event_write(const struct run_guard *guard, const char *kind, int rank, int64_t number,
@@ -85,4 +93,28 @@ enum muster_status run_guard_step(struct run_guard *guard, int64_t number, const
         return status;
     log_warn("%s", err->text); /* a folder that cannot be read for a moment fences nobody */
     return MUSTER_OK;
+}
+
+void run_guard_corruption(const struct run_guard *guard, int64_t number, int odd_rank, const char *cause)
+{
+    if (guard->rank == 0)
+        event_write(guard, "corruption", odd_rank, number, "update", cause);
+}
+
+void run_guard_tell(const struct run_guard *guard, int64_t number, const struct health_finding *finding,
+                    struct telemetry *telemetry)
+{
+    static const char *const actions[] = {
+        [HEALTH_GO] = "it counts",        [HEALTH_SKIP] = "skipped, no weight was changed",
+        [HEALTH_ROLLBACK] = "going back", [HEALTH_REPLAY] = "computing it once more",
+        [HEALTH_STOP] = "stopping",
+    };
+    char text[512];
+    if (finding->text[0] == '\0')
+        return;
+    snprintf(text, sizeof text, "%s: %s", finding->text, actions[finding->action]);
+    log_info("step %lld: %s", (long long)number + 1, text);
+    telemetry_say(telemetry, "step %lld  WARNING: %s", (long long)number + 1, text);
+    if (guard->rank == 0 && finding->action != HEALTH_REPLAY)
+        event_write(guard, finding->trouble == HEALTH_SPIKE ? "spike" : "nan", -1, number, "reduce", text);
 }

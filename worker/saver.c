@@ -11,8 +11,10 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/epoch.h"
 #include "base/log.h"
 #include "coordinator/job/job_compare.h"
+#include "worker/checkpoint_agree.h"
 #include "worker/checkpoint_tier.h"
 #include "worker/checkpoint_writer.h"
 
@@ -63,11 +65,15 @@ static enum muster_status saver_write(struct saver *saver, struct comm *comm,
                                       struct hash128 *state_hash, struct muster_error *err)
 {
     const struct rank_state *state = saver->parts.state;
+    enum muster_status status =
+        checkpoint_agree(comm, epoch_check(identity->fence.folder, identity->fence.epoch, err), err);
+    if (status)
+        return status;
     if (!saver->tier)
         return saver_write_shared(saver, comm, identity, pieces, state_hash, err);
     struct ckpt_write_options options = {state->job->checkpoint.direct_io, &saver->progress};
-    enum muster_status status = checkpoint_tier_save(saver->tier, comm, &options, &state->layout, identity,
-                                                     pieces, saver_piece_count(saver), state_hash, err);
+    status = checkpoint_tier_save(saver->tier, comm, &options, &state->layout, identity, pieces,
+                                  saver_piece_count(saver), state_hash, err);
     if (status && !saver_survives(status))
         return status;
     if (status && comm->rank == 0)
@@ -264,6 +270,8 @@ static enum muster_status saver_begin(struct saver *saver, const struct saver_mo
         .tokens_seen = moment->tokens_seen,
         .loss_scale = moment->loss_scale,
         .validation = moment->validation,
+        .health = moment->health,
+        .fence = {state->job->output_dir, epoch_of_process()},
     };
     saver->flush = moment->last || saver_flush_due(state->job, moment->step);
     atomic_store_explicit(&saver->progress.done_bytes, 0, memory_order_relaxed);
@@ -304,6 +312,11 @@ enum muster_status saver_poll(struct saver *saver, struct muster_error *err)
                              : 1.0);
     }
     return status;
+}
+
+enum muster_status saver_wait(struct saver *saver, struct muster_error *err)
+{
+    return saver_collect(saver, true, err);
 }
 
 double saver_duration_s(const struct saver *saver)

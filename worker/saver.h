@@ -29,6 +29,7 @@ struct saver_moment {
     int64_t step, tokens_seen; /* done */
     struct ckpt_loss_scale loss_scale;
     struct ckpt_validation validation;
+    struct ckpt_health health;
     bool last; /* the run ends here: the save is waited for and never skipped */
 };
 
@@ -66,6 +67,9 @@ enum muster_status saver_poll(struct saver *saver, struct muster_error *err);
 
 /** How long the last save took from its beginning to its end; 0 before the first. */
 double saver_duration_s(const struct saver *saver);
+
+/** Waits for the save in flight, if there is one. */
+enum muster_status saver_wait(struct saver *saver, struct muster_error *err);
 
 /** The newest step whose checkpoint is committed or was loaded; -1 when there is none. */
 int64_t saver_saved_step(const struct saver *saver);

@@ -7,6 +7,7 @@
 #include "worker/telemetry.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -46,6 +47,19 @@ static enum muster_status telemetry_truncate(const char *path, int64_t first_ste
     return status;
 }
 
+static enum muster_status telemetry_open_metrics(struct telemetry *t, int64_t first_step,
+                                                 struct muster_error *err)
+{
+    char path[FS_PATH_MAX];
+    enum muster_status status = fs_path_join(path, t->job->output_dir, "metrics.jsonl", err);
+    if (!status)
+        status = telemetry_truncate(path, first_step, err);
+    if (status)
+        return status;
+    t->metrics = fopen(path, "ae");
+    return t->metrics ? MUSTER_OK : muster_error_set_errno(err, errno, "open %s", path);
+}
+
 enum muster_status telemetry_open(struct telemetry *t, const struct job *job, const struct plan *plan,
                                   int rank, bool live, int64_t first_step, struct muster_error *err)
 {
@@ -62,14 +76,7 @@ enum muster_status telemetry_open(struct telemetry *t, const struct job *job, co
     t->out = stdout;
     if (!job->logging.jsonl)
         return MUSTER_OK;
-    char path[FS_PATH_MAX];
-    status = fs_path_join(path, job->output_dir, "metrics.jsonl", err);
-    if (!status)
-        status = telemetry_truncate(path, first_step, err);
-    if (status)
-        return status;
-    t->metrics = fopen(path, "ae");
-    return t->metrics ? MUSTER_OK : muster_error_set_errno(err, errno, "open %s", path);
+    return telemetry_open_metrics(t, first_step, err);
 }
 
 void telemetry_close(struct telemetry *t)
@@ -103,6 +110,12 @@ static void telemetry_line(struct telemetry *t, int64_t number, const struct tra
     fflush(t->out);
 }
 
+/* JSON knows neither NaN nor infinity. */
+static void telemetry_number(char *out, size_t size, double value)
+{
+    snprintf(out, size, isfinite(value) ? "%.17g" : "null", value);
+}
+
 void telemetry_step(struct telemetry *t, int64_t number, const struct train_step_result *result,
                     double step_s)
 {
@@ -112,18 +125,20 @@ void telemetry_step(struct telemetry *t, int64_t number, const struct train_step
     t->step_s_total += step_s;
     step_forecast_note(&t->forecast, step_s);
     if (t->metrics) {
-        char norm[32] = "null", scale[64] = ""; /* JSON knows no infinity */
-        if (!result->skipped)
-            snprintf(norm, sizeof norm, "%.17g", result->grad_norm);
+        char loss[32], norm[32], scale[64] = "";
+        telemetry_number(loss, sizeof loss, result->loss);
+        telemetry_number(norm, sizeof norm, result->grad_norm);
         if (t->job->train.precision == JOB_PRECISION_FP16)
             snprintf(scale, sizeof scale, ", \"loss_scale\": %.17g, \"skipped\": %s", result->loss_scale,
                      result->skipped ? "true" : "false");
+        else if (result->skipped)
+            snprintf(scale, sizeof scale, ", \"skipped\": true");
         fprintf(
             t->metrics,
-            "{\"step\": %lld, \"loss\": %.17g, \"accuracy\": %.17g, \"grad_norm\": %s, \"lr\": %.17g, "
+            "{\"step\": %lld, \"loss\": %s, \"accuracy\": %.17g, \"grad_norm\": %s, \"lr\": %.17g, "
             "\"tokens\": "
             "%lld, \"step_ms\": %.3f, \"compute_ms\": %.3f, \"reduce_ms\": %.3f, \"update_ms\": %.3f%s}\n",
-            (long long)number, result->loss, result->accuracy, norm, result->lr,
+            (long long)number, loss, result->accuracy, norm, result->lr,
             (long long)(number * t->plan->step_tokens), step_s * 1e3, result->compute_s * 1e3,
             result->reduce_s * 1e3, result->update_s * 1e3, scale);
         fflush(t->metrics);
@@ -140,6 +155,16 @@ void telemetry_step(struct telemetry *t, int64_t number, const struct train_step
     } else {
         telemetry_line(t, number, result, step_s);
     }
+}
+
+enum muster_status telemetry_rewind(struct telemetry *t, int64_t step, struct muster_error *err)
+{
+    t->interval_s = clock_seconds();
+    t->interval_steps = 0;
+    if (!t->metrics)
+        return MUSTER_OK;
+    telemetry_close(t);
+    return telemetry_open_metrics(t, step, err);
 }
 
 void telemetry_say(struct telemetry *t, const char *format, ...)

@@ -37,6 +37,9 @@ enum muster_status telemetry_open(struct telemetry *t, const struct job *job, co
                                   int rank, bool live, int64_t first_step, struct muster_error *err);
 void telemetry_close(struct telemetry *t);
 
+/** The run has gone back to this many steps: metrics.jsonl too. */
+enum muster_status telemetry_rewind(struct telemetry *t, int64_t step, struct muster_error *err);
+
 /** After a step: `number` is the count of steps done. */
 void telemetry_step(struct telemetry *t, int64_t number, const struct train_step_result *result,
                     double step_s);

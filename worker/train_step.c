@@ -265,12 +265,13 @@ static enum muster_status train_step_reduce(struct train_step *step, struct must
 /* This rank's doubles: flags, seconds of computing a slot, losses and hits of its logical workers (slots in
  * order), squares of its chunks.
  */
-static void train_step_pack(struct train_step *step, uint64_t flags, double compute_s)
+static void train_step_pack(struct train_step *step, int64_t number, uint64_t flags, double compute_s)
 {
     const struct plan *plan = step->parts.state->plan;
     int rank = step->parts.state->rank, leaves = train_step_leaves(plan, rank);
     double *block = step->exchange + step->block_first[rank];
     const float *results = step->results;
+    int64_t data_number = number + step->parts.health->state.data_offset;
     block[0] = (double)flags;
     block[1] = compute_s / (leaves * plan->slots_per_worker);
     block += STEP_HEAD;
@@ -279,7 +280,7 @@ static void train_step_pack(struct train_step *step, uint64_t flags, double comp
         for (int i = 0; i < plan->slots_per_worker; i++) {
             double loss, correct;
             train_step_sum(plan, results, &loss, &correct);
-            block[leaf] += loss;
+            block[leaf] += injection_loss(step->parts.injection, data_number, loss);
             block[leaves + leaf] += correct;
             results += train_step_result_floats(plan);
         }
@@ -326,20 +327,39 @@ static enum muster_status train_step_agree(struct train_step *step, struct train
     return MUSTER_OK;
 }
 
-/* Whether the step counts: everybody decides from the same numbers. */
+/* Whether the step counts: everybody decides from the same numbers. An fp16 gradient that overflowed is the
+ * loss scaler's. */
 static enum muster_status train_step_judge(struct train_step *step, int64_t number,
                                            struct train_step_result *result, struct muster_error *err)
 {
     bool scales = step->parts.state->job->train.precision == JOB_PRECISION_FP16;
-    bool finite = isfinite(result->loss) && isfinite(result->grad_norm);
-    if (scales && isfinite(result->loss)) {
-        result->skipped = !finite;
-        return loss_scaler_update(step->parts.scaler, !finite, err);
+    if (scales && isfinite(result->loss) && !isfinite(result->grad_norm)) {
+        result->skipped = true;
+        return loss_scaler_update(step->parts.scaler, true, err);
     }
-    if (finite)
+    health_judge(step->parts.health, number, result->loss, result->grad_norm, &result->finding);
+    result->skipped = result->finding.action != HEALTH_GO;
+    if (result->finding.action == HEALTH_STOP)
+        return muster_error_set(err, MUSTER_ERR_NUMERIC, "step %lld: %s", (long long)number + 1,
+                                result->finding.text);
+    return result->skipped ? MUSTER_OK : loss_scaler_update(step->parts.scaler, false, err);
+}
+
+/* The weights that this step was computed with, once they have done their work. */
+static enum muster_status train_step_compare(struct train_step *step, int64_t number,
+                                             struct train_step_result *result, struct muster_error *err)
+{
+    struct param_check *check = step->parts.check;
+    if (check == NULL || !param_check_due(check, number))
         return MUSTER_OK;
-    return muster_error_set(err, MUSTER_ERR_NUMERIC, "step %lld: loss %g and gradient norm %g must be finite",
-                            (long long)number + 1, result->loss, result->grad_norm);
+    return param_check_run(check, number, &result->odd_rank, err);
+}
+
+static void train_step_spoil(struct train_step *step, int64_t number)
+{
+    void *weight = step->parts.check != NULL ? param_check_foreign(step->parts.check) : NULL;
+    if (weight != NULL)
+        injection_flip(step->parts.injection, number, weight);
 }
 
 static enum muster_status train_step_update(struct train_step *step, int64_t number,
@@ -373,7 +393,9 @@ enum muster_status train_step_run(struct train_step *step, struct loader *loader
     rank_progress_step(step->parts.progress, number + 1);
     double started = clock_seconds();
     *result = (struct train_step_result){.lr = schedule_lr(state->job, number),
-                                         .loss_scale = step->parts.scaler->scale};
+                                         .loss_scale = step->parts.scaler->scale,
+                                         .odd_rank = PARAM_CHECK_EQUAL};
+    train_step_spoil(step, number);
     enum muster_status status = train_step_idle(step, err);
     for (int leaf = 0; leaf < leaves && !status; leaf++)
         status = train_step_leaf(step, loader, number, leaf, err);
@@ -383,9 +405,11 @@ enum muster_status train_step_run(struct train_step *step, struct loader *loader
         status = train_step_reduce(step, err);
     if (status)
         return status;
-    train_step_pack(step, flags, computed - started);
+    train_step_pack(step, number, flags, computed - started);
     status = train_step_agree(step, result, err);
     double reduced = clock_seconds();
+    if (!status)
+        status = train_step_compare(step, number, result, err);
     if (!status)
         status = train_step_judge(step, number, result, err);
     rank_progress_enter(step->parts.progress, RANK_PHASE_UPDATE);

@@ -8,9 +8,11 @@
 #define MUSTER_WORKER_TRAIN_STEP_H
 
 #include "worker/data/loader.h"
+#include "worker/health.h"
 #include "worker/injection.h"
 #include "worker/loss_scaler.h"
 #include "worker/optimizer.h"
+#include "worker/param_check.h"
 #include "worker/reducer.h"
 
 /** Decisions that ride on the step's exchange: a flag raised on any rank is seen by all at the same step. */
@@ -27,8 +29,10 @@ struct train_step_result {
     double accuracy;  /* share of targets that had the largest logit */
     double grad_norm; /* before clipping */
     double lr;
-    double loss_scale;                    /* of this step; 1 unless fp16 */
-    bool skipped;                         /* the fp16 gradient overflowed: no weight was touched */
+    double loss_scale; /* of this step; 1 unless fp16 */
+    bool skipped;      /* no weight was touched: the fp16 gradient overflowed, or `finding` says so */
+    struct health_finding finding;
+    int odd_rank;                         /* as param_check_run says */
     uint64_t flags;                       /* OR over ranks */
     double compute_s, reduce_s, update_s; /* of this rank */
 };
@@ -45,6 +49,8 @@ struct train_step_parts {
     struct rank_progress *progress;       /* told of every phase; or NULL */
     void (*before_update)(void *context); /* called when weights are about to change; NULL: nobody asks */
     void *before_update_context;
+    struct health *health;                /* judges the numbers */
+    struct param_check *check;            /* compares the weights where the job says so; or NULL */
 };
 
 enum muster_status train_step_create(const struct train_step_parts *parts, struct train_step **out,
@@ -55,8 +61,9 @@ void train_step_destroy(struct train_step *step);
 /**
  * Runs step number `number` (0 for the first). No heap allocation. Collective.
  * \param flags  this rank's train_flag bits
- * \return NUMERIC, on all ranks alike and before any weight was touched, when loss or gradient norm is not
- * finite.
+ * \return NUMERIC, on all ranks alike and before any weight was touched, when the numbers go wrong and the
+ * job wants to stop then, or has tried everything else often enough; PEER, on all ranks alike, when their
+ * weights differ.
  */
 enum muster_status train_step_run(struct train_step *step, struct loader *loader, int64_t number,
                                   uint64_t flags, struct train_step_result *result, struct muster_error *err);

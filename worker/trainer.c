@@ -91,11 +91,12 @@ static enum muster_status trainer_open_data(struct trainer *t, struct muster_err
 static enum muster_status trainer_start_loader(struct trainer *t, struct muster_error *err)
 {
     const struct plan *plan = t->share.plan;
+    int64_t left_out = t->guard.health.state.data_offset;
     struct loader_options options = {
         .micro_batch_size = plan->graph->micro_batch_size,
         .slots_per_step = plan->slots,
-        .first_step = t->steps_done,
-        .last_step = t->share.job->train.max_steps,
+        .first_step = t->steps_done + left_out,
+        .last_step = t->share.job->train.max_steps + left_out,
         .seq_len = t->share.config.seq_len,
         .vocab_size = t->share.config.vocab_size,
         .input_size = t->share.config.input_size,
@@ -130,7 +131,7 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
     if (!status)
         status = optimizer_create(t->state, &t->optimizer, err);
     if (!status)
-        status = run_guard_init(&t->guard, job, t->comm, watchdog_roster(t->watchdog), err);
+        status = run_guard_init(&t->guard, t->state, t->comm, watchdog_roster(t->watchdog), err);
     loss_scaler_init(&t->scaler, job);
     struct saver_parts saver = {.comm = t->comm, .state = t->state, .telemetry = &t->telemetry};
     if (!status)
@@ -142,6 +143,8 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
         .reducer = t->reducer,
         .optimizer = t->optimizer,
         .scaler = &t->scaler,
+        .health = &t->guard.health,
+        .check = t->guard.check,
         .injection = &t->guard.injection,
         .progress = watchdog_progress(t->watchdog),
         .before_update = saver_before_update,
@@ -150,6 +153,19 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
     if (!status)
         status = train_step_create(&parts, &t->step, err);
     return status ? status : trainer_open_data(t, err);
+}
+
+/* What a checkpoint has put into the host pieces is the state. */
+static enum muster_status trainer_adopt(struct trainer *t, const struct checkpoint_progress *progress,
+                                        struct muster_error *err)
+{
+    t->steps_done = progress->step;
+    if (progress->loss_scale.scale > 0.0) {
+        t->scaler.scale = progress->loss_scale.scale;
+        t->scaler.good_steps = progress->loss_scale.good_steps;
+    }
+    enum muster_status status = rank_state_push(t->state, err);
+    return status ? status : rank_state_publish_params(t->state, trainer_data_comm(t), err);
 }
 
 /* Weights and state from a checkpoint where there is one, otherwise fresh from the seed. */
@@ -165,15 +181,10 @@ static enum muster_status trainer_resume(struct trainer *t, struct muster_error 
         return status;
     if (progress.step < 0)
         return rank_state_initialise(t->state, trainer_data_comm(t), err);
-    t->steps_done = progress.step;
     t->resumed_near = progress.near;
     t->tokens_before = progress.tokens_seen - progress.step * t->share.plan->step_tokens;
-    if (progress.loss_scale.scale > 0.0) {
-        t->scaler.scale = progress.loss_scale.scale;
-        t->scaler.good_steps = progress.loss_scale.good_steps;
-    }
-    status = rank_state_push(t->state, err);
-    return status ? status : rank_state_publish_params(t->state, trainer_data_comm(t), err);
+    health_resume(&t->guard.health, &progress.health);
+    return trainer_adopt(t, &progress, err);
 }
 
 static enum muster_status trainer_save(struct trainer *t, bool last, uint64_t flags, struct muster_error *err)
@@ -188,6 +199,7 @@ static enum muster_status trainer_save(struct trainer *t, bool last, uint64_t fl
         .tokens_seen = t->tokens_before + t->steps_done * t->share.plan->step_tokens,
         .loss_scale = {t->scaler.window > 0 ? t->scaler.scale : 0.0, t->scaler.good_steps},
         .validation = t->validation,
+        .health = t->guard.health.state,
         .last = last,
     };
     status = saver_save(t->saver, &moment, flags, err);
@@ -212,6 +224,60 @@ static bool trainer_due(int64_t interval, int64_t step)
     return interval > 0 && step % interval == 0;
 }
 
+/* A step that failed on all ranks alike is told once. */
+static enum muster_status trainer_blame(struct trainer *t, enum muster_status status,
+                                        const struct train_step_result *result, struct muster_error *err)
+{
+    bool differs = result->odd_rank != PARAM_CHECK_EQUAL;
+    if (status == MUSTER_ERR_NUMERIC)
+        run_guard_tell(&t->guard, t->steps_done, &result->finding, &t->telemetry);
+    if (status == MUSTER_ERR_PEER && differs)
+        run_guard_corruption(&t->guard, t->steps_done, result->odd_rank, err->text);
+    *t->options->finished |= differs;
+    return status;
+}
+
+/* To the state of `target` steps, that of the checkpoint or the fresh one. */
+static enum muster_status trainer_return(struct trainer *t, int64_t target, struct muster_error *err)
+{
+    struct checkpoint_progress progress;
+    char name[64], folder[FS_PATH_MAX];
+    if (target == 0) {
+        t->steps_done = 0;
+        loss_scaler_init(&t->scaler, t->share.job);
+        enum muster_status cleared = rank_state_clear(t->state, err);
+        return cleared ? cleared : rank_state_initialise(t->state, trainer_data_comm(t), err);
+    }
+    ckpt_format_step(name, target);
+    enum muster_status status = fs_path_join(folder, t->share.job->checkpoint.dir, name, err);
+    struct saver_resume resume = {folder, t->options->allow_changes};
+    if (!status)
+        status = saver_load(t->saver, &resume, &progress, err);
+    return status ? status : trainer_adopt(t, &progress, err);
+}
+
+/* The step in hand once more, or another step of the past with other data. */
+static enum muster_status trainer_repeat(struct trainer *t, enum health_action action,
+                                         struct muster_error *err)
+{
+    enum muster_status status = MUSTER_OK;
+    loader_destroy(t->loader);
+    t->loader = NULL;
+    if (action == HEALTH_ROLLBACK) {
+        rank_progress_enter(watchdog_progress(t->watchdog), RANK_PHASE_CHECKPOINT);
+        int64_t target = health_rollback(&t->guard.health, t->steps_done);
+        status = saver_wait(t->saver, err);
+        if (!status)
+            status = trainer_return(t, target, err);
+        if (!status)
+            status = telemetry_rewind(&t->telemetry, t->steps_done, err);
+        if (!status)
+            telemetry_say(&t->telemetry, "back at step %lld; data of %lld steps left out so far",
+                          (long long)t->steps_done, (long long)t->guard.health.state.data_offset);
+    }
+    return status ? status : trainer_start_loader(t, err);
+}
+
 /* Steps until the end or a stop that all ranks saw at the same step. */
 static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct muster_error *err)
 {
@@ -228,7 +294,14 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
         flags |= time_limit_border(&t->limit, 1e-3 * (double)clock_unix_ms()) ? TRAIN_FLAG_TIME : 0;
         enum muster_status status = train_step_run(t->step, t->loader, t->steps_done, flags, &result, err);
         if (status)
-            return status;
+            return trainer_blame(t, status, &result, err);
+        run_guard_tell(&t->guard, t->steps_done, &result.finding, &t->telemetry);
+        if (result.finding.action == HEALTH_REPLAY || result.finding.action == HEALTH_ROLLBACK) {
+            status = trainer_repeat(t, result.finding.action, err);
+            if (status)
+                return status;
+            continue;
+        }
         if (t->telemetry.steps_done == 0)
             log_info("first step done %.3f s after launch", clock_seconds() - t->options->launched_s);
         t->steps_done++;

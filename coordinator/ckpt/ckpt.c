@@ -109,6 +109,11 @@ int64_t ckpt_tokens_seen(const struct ckpt *ckpt)
     return ckpt->tokens_seen;
 }
 
+struct ckpt_health ckpt_health(const struct ckpt *ckpt)
+{
+    return ckpt->health;
+}
+
 struct ckpt_loss_scale ckpt_loss_scale(const struct ckpt *ckpt)
 {
     return ckpt->loss_scale;

@@ -70,6 +70,23 @@ struct ckpt_validation {
     double loss;
 };
 
+/** What decides about bad steps to come (worker/health.h), after the step. */
+struct ckpt_health {
+    bool known;            /* false: nothing has happened and nothing is looked for; then it is not kept */
+    double mean, variance; /* of the loss */
+    int64_t seen;          /* losses in them */
+    int64_t skipped, rollbacks;
+    int64_t data_offset; /* steps of data that were left out */
+    int64_t bad_step;    /* the furthest step that was rolled back from; -1: none */
+    int64_t tries;       /* bad steps since the last good one, or returns from bad_step */
+};
+
+/** Whose launch writes: a commit is refused once `folder` counts a newer one (base/epoch.h). */
+struct ckpt_fence {
+    const char *folder; /* of the run; NULL: nobody counts */
+    int64_t epoch;
+};
+
 /** What identifies the run; kept in the MANIFEST. */
 struct ckpt_identity {
     int64_t step;         /* steps done */
@@ -80,6 +97,8 @@ struct ckpt_identity {
     int64_t tokens_seen;
     struct ckpt_loss_scale loss_scale;
     struct ckpt_validation validation; /* not kept unless finite */
+    struct ckpt_health health;
+    struct ckpt_fence fence; /* not kept */
 };
 
 /** How far a write is, for another thread to look at. */
@@ -125,7 +144,7 @@ enum muster_status ckpt_chunk_hashes(const struct ckpt_layout *layout, const str
 /** The state hash from all chunks' hashes: all[kind · chunks + chunk]. {0, 0} when memory is short. */
 struct hash128 ckpt_state_hash(const struct ckpt_layout *layout, int64_t step, const struct hash128 *all);
 
-/** Writes the MANIFEST durably: the commit. `records` in writer order. The MANIFEST hashes itself (field
+/** Writes the MANIFEST durably: the commit, or FENCED. `records` in writer order. The MANIFEST hashes itself (field
  * "manifest_xxh3", computed over the text without it). */
 enum muster_status ckpt_manifest_write(const char *folder, const struct ckpt_layout *layout,
                                        const struct ckpt_identity *identity, struct hash128 state_hash,
@@ -153,6 +172,7 @@ int64_t ckpt_step(const struct ckpt *ckpt);
 int64_t ckpt_tokens_seen(const struct ckpt *ckpt);
 struct ckpt_loss_scale ckpt_loss_scale(const struct ckpt *ckpt);
 struct ckpt_validation ckpt_validation(const struct ckpt *ckpt);
+struct ckpt_health ckpt_health(const struct ckpt *ckpt);
 struct hash128 ckpt_job_hash(const struct ckpt *ckpt);
 struct hash128 ckpt_recorded_state_hash(const struct ckpt *ckpt);
 const char *ckpt_job_yaml(const struct ckpt *ckpt);

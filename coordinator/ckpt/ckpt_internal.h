@@ -46,6 +46,7 @@ struct ckpt {
     int64_t step, tokens_seen;
     struct ckpt_loss_scale loss_scale;
     struct ckpt_validation validation;
+    struct ckpt_health health;
     struct hash128 job, state;
     const char *job_yaml, *numerics;
     struct ckpt_layout layout;

@@ -6,6 +6,8 @@
  */
 #include "coordinator/ckpt/ckpt_internal.h"
 
+#include "base/epoch.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -48,6 +50,18 @@ static void layout_print(struct text *out, const struct ckpt_layout *layout)
     text_print(out, "\n],\n");
 }
 
+static void health_print(struct text *out, const struct ckpt_health *health)
+{
+    if (!health->known)
+        return;
+    text_print(out,
+               "\"health\": {\"mean\": %.17g, \"variance\": %.17g, \"seen\": %" PRId64
+               ", \"skipped\": %" PRId64 ", \"rollbacks\": %" PRId64 ", \"data_offset\": %" PRId64
+               ", \"bad_step\": %" PRId64 ", \"tries\": %" PRId64 "},\n",
+               health->mean, health->variance, health->seen, health->skipped, health->rollbacks,
+               health->data_offset, health->bad_step, health->tries);
+}
+
 static enum muster_status manifest_print(struct text *out, const struct ckpt_layout *layout,
                                          const struct ckpt_identity *identity, struct hash128 state_hash,
                                          const char *const *records, struct muster_error *err)
@@ -61,6 +75,7 @@ static enum muster_status manifest_print(struct text *out, const struct ckpt_lay
                    identity->loss_scale.scale, identity->loss_scale.good_steps);
     if (identity->validation.known && isfinite(identity->validation.loss))
         text_print(out, "\"validation_loss\": %.17g,\n", identity->validation.loss);
+    health_print(out, &identity->health);
     hash_print(out, "state_hash", state_hash);
     hash_print(out, "job_hash", identity->job);
     enum muster_status status = string_print(out, "job_yaml", identity->job_yaml, err);
@@ -125,6 +140,12 @@ enum muster_status ckpt_manifest_compose(const struct ckpt_layout *layout,
     return manifest_compose(NULL, layout, identity, state_hash, records, out, err);
 }
 
+/* The last question before a commit. */
+static enum muster_status manifest_allow(const struct ckpt_fence *fence, struct muster_error *err)
+{
+    return fence->folder != NULL ? epoch_check(fence->folder, fence->epoch, err) : MUSTER_OK;
+}
+
 enum muster_status ckpt_manifest_write(const char *folder, const struct ckpt_layout *layout,
                                        const struct ckpt_identity *identity, struct hash128 state_hash,
                                        const char *const *records, struct muster_error *err)
@@ -135,6 +156,8 @@ enum muster_status ckpt_manifest_write(const char *folder, const struct ckpt_lay
     enum muster_status status = fs_path_join(path, folder, CKPT_MANIFEST_NAME, err);
     if (status == MUSTER_OK)
         status = manifest_compose(folder, layout, identity, state_hash, records, &text, err);
+    if (status == MUSTER_OK)
+        status = manifest_allow(&identity->fence, err);
     if (status == MUSTER_OK)
         status = fs_file_write(path, text.data, text.length, err);
     text_release(&text);

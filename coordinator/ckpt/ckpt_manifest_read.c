@@ -18,6 +18,8 @@
 
 enum { JSON_DEPTH_MAX = 6, JSON_VALUES_MAX = 16 << 20, TRAILER_SIZE = 64 };
 
+static const json_int_t steps_max = (json_int_t)1 << 40; /* far from where positions overflow */
+
 static const char trailer_format[] = "\"manifest_xxh3\": \"%s\"\n}\n";
 
 /* The file must end with the hash of all that precedes its line, spelt exactly as the writer does. */
@@ -72,12 +74,36 @@ static enum muster_status loss_scale_read(struct ckpt *ckpt, json_t *value, cons
     return MUSTER_OK;
 }
 
+/* Optional: only where something has gone wrong, or is looked for. */
+static enum muster_status health_read(struct ckpt *ckpt, json_t *value, const char *name,
+                                      struct muster_error *err)
+{
+    json_error_t at;
+    json_int_t seen, skipped, rollbacks, offset, bad_step, tries;
+    double mean, variance;
+    if (value == NULL)
+        return MUSTER_OK;
+    if (json_unpack_ex(value, &at, 0, "{s:F, s:F, s:I, s:I, s:I, s:I, s:I, s:I!}", "mean", &mean, "variance",
+                       &variance, "seen", &seen, "skipped", &skipped, "rollbacks", &rollbacks, "data_offset",
+                       &offset, "bad_step", &bad_step, "tries", &tries) != 0)
+        return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: health: %s", name, at.text);
+    if (!(variance >= 0.0) || seen < 0 || skipped < 0 || rollbacks < 0 || offset < 0 || offset > steps_max ||
+        bad_step < -1 || tries < 0)
+        return muster_error_set(err, MUSTER_ERR_CORRUPT,
+                                "%s: health: a variance of %g, %lld steps left out "
+                                "or another of its numbers cannot be",
+                                name, variance, (long long)offset);
+    ckpt->health =
+        (struct ckpt_health){true, mean, variance, seen, skipped, rollbacks, offset, bad_step, tries};
+    return MUSTER_OK;
+}
+
 static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *lists, const char *name,
                                     struct muster_error *err)
 {
     const char *format, *state, *job, *self;
     json_int_t version, step, tokens, writers, flat, chunk, block;
-    json_t *loss_scale = NULL, *validation = NULL;
+    json_t *loss_scale = NULL, *validation = NULL, *health = NULL;
     json_error_t at;
     if (json_unpack_ex(ckpt->root, &at, 0, "{s:s, s:I}", "format", &format, "version", &version) != 0)
         return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: %s", name, at.text);
@@ -86,14 +112,15 @@ static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *li
                                 "%s: format \"%.40s\" version %lld, this muster reads " CKPT_FORMAT_NAME
                                 " version %d",
                                 name, format, (long long)version, CKPT_FORMAT_VERSION);
-    if (json_unpack_ex(
-            ckpt->root, &at, 0,
-            "{s:s, s:I, s:I, s:I, s:I, s?:o, s?:o, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:s!}",
-            "format", &format, "version", &version, "step", &step, "tokens_seen", &tokens, "writer_count",
-            &writers, "loss_scale", &loss_scale, "validation_loss", &validation, "state_hash", &state,
-            "job_hash", &job, "job_yaml", &ckpt->job_yaml, "numerics", &ckpt->numerics, "kinds",
-            &lists->kinds, "flat_count", &flat, "chunk_elements", &chunk, "block_bytes", &block, "tensors",
-            &lists->tensors, "shards", &lists->shards, "manifest_xxh3", &self) != 0)
+    if (json_unpack_ex(ckpt->root, &at, 0,
+                       "{s:s, s:I, s:I, s:I, s:I, s?:o, s?:o, s?:o, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, "
+                       "s:o, s:o, s:s!}",
+                       "format", &format, "version", &version, "step", &step, "tokens_seen", &tokens,
+                       "writer_count", &writers, "loss_scale", &loss_scale, "validation_loss", &validation,
+                       "health", &health, "state_hash", &state, "job_hash", &job, "job_yaml", &ckpt->job_yaml,
+                       "numerics", &ckpt->numerics, "kinds", &lists->kinds, "flat_count", &flat,
+                       "chunk_elements", &chunk, "block_bytes", &block, "tensors", &lists->tensors, "shards",
+                       &lists->shards, "manifest_xxh3", &self) != 0)
         return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: %s", name, at.text);
     if (step < 0 || tokens < 0 || writers < 1 || writers > CKPT_WRITERS_MAX || block != CKPT_BLOCK_BYTES)
         return muster_error_set(err, MUSTER_ERR_CORRUPT,
@@ -110,7 +137,8 @@ static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *li
     ckpt->shard_count = (int)writers;
     ckpt->layout.flat_count = flat;
     ckpt->layout.chunk_elements = chunk;
-    return loss_scale_read(ckpt, loss_scale, name, err);
+    enum muster_status status = loss_scale_read(ckpt, loss_scale, name, err);
+    return status == MUSTER_OK ? health_read(ckpt, health, name, err) : status;
 }
 
 static enum muster_status kinds_read(struct ckpt *ckpt, json_t *kinds, const char *name,

@@ -35,6 +35,8 @@ enum job_on_busy { JOB_ON_BUSY_WAIT = 0, JOB_ON_BUSY_SKIP };
 enum job_comm { JOB_COMM_AUTO = 0, JOB_COMM_MPI, JOB_COMM_NCCL };
 enum job_require { JOB_REQUIRE_ANY = 0, JOB_REQUIRE_IB };
 enum job_offload { JOB_OFFLOAD_NONE = 0, JOB_OFFLOAD_OPTIMIZER };
+enum job_on_nan { JOB_ON_NAN_STOP = 0, JOB_ON_NAN_SKIP, JOB_ON_NAN_ROLLBACK };
+enum job_on_spike { JOB_ON_SPIKE_IGNORE = 0, JOB_ON_SPIKE_STOP, JOB_ON_SPIKE_SKIP, JOB_ON_SPIKE_ROLLBACK };
 enum job_reduce { JOB_REDUCE_EXACT = 0, JOB_REDUCE_FAST };
 enum job_hierarchy { JOB_HIERARCHY_AUTO = 0, JOB_HIERARCHY_OFF };
 enum job_launcher { JOB_LAUNCHER_AUTO = 0, JOB_LAUNCHER_MPIRUN, JOB_LAUNCHER_SRUN };
@@ -145,6 +147,14 @@ struct job {
     struct {
         bool watchdog;
         int64_t timeout_s; /* 0 = the watchdog's own */
+        enum job_on_nan on_nan;
+        enum job_on_spike on_spike;
+        double spike_sigma;
+        int64_t spike_window;   /* steps */
+        int64_t rollback_steps; /* at least so many are undone */
+        int64_t limit;          /* bad steps in a row, or returns from one step */
+        int64_t check_interval; /* 0 = never */
+        bool replay;
     } fault;
     struct {
         enum job_launcher launcher;

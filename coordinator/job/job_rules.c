@@ -330,6 +330,7 @@ void job_rules_apply(struct job_reading *reading, const char *path)
     precision_check(reading);
     gpus_check(reading);
     checkpoint_check(reading);
+    job_rules_fault_check(reading);
     job_rules_data_check(reading);
     job_rules_cluster_check(reading);
 }

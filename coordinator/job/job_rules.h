@@ -19,6 +19,9 @@ void job_rules_data_check(struct job_reading *reading);
 /** The part about what other programs are told: launchers, Slurm (job_rules_cluster.c). */
 void job_rules_cluster_check(struct job_reading *reading);
 
+/** The part about faults (job_rules_fault.c). */
+void job_rules_fault_check(struct job_reading *reading);
+
 /** A file name that cannot surprise anybody: not empty, no '/', no leading '.', no control characters. */
 bool job_name_is_usable(const char *name);
 

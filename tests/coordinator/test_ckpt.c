@@ -136,6 +136,46 @@ START_TEST(an_opened_checkpoint_says_what_was_saved)
 }
 END_TEST
 
+START_TEST(what_decides_about_bad_steps_comes_back_to_the_last_bit)
+{
+    write_checkpoint(1);
+    struct ckpt *ckpt = open_checkpoint();
+    ck_assert(!ckpt_health(ckpt).known);
+    ckpt_close(ckpt);
+    fixture.identity.health = (struct ckpt_health){true, 1.0 / 3.0, 1e-300 / 7.0, 40, 2, 1, 6, 9, 1};
+    ck_assert_int_eq(fs_remove_tree(folder, NULL), MUSTER_OK);
+    write_checkpoint(2);
+    ckpt = open_checkpoint();
+    struct ckpt_health health = ckpt_health(ckpt);
+    ck_assert(health.known && health.mean == 1.0 / 3.0 && health.variance == 1e-300 / 7.0);
+    ck_assert_int_eq(health.seen, 40);
+    ck_assert_int_eq(health.skipped, 2);
+    ck_assert_int_eq(health.rollbacks, 1);
+    ck_assert_int_eq(health.data_offset, 6);
+    ck_assert_int_eq(health.bad_step, 9);
+    ck_assert_int_eq(health.tries, 1);
+    ckpt_close(ckpt);
+    fixture.identity.health.data_offset = -1; /* what could not be read again is not committed */
+    ck_assert_int_eq(fs_remove_tree(folder, NULL), MUSTER_OK);
+    ck_assert_int_eq(ckpt_fixture_write(&fixture, dir, 1, true, folder, &err), MUSTER_ERR_INTERNAL);
+}
+END_TEST
+
+START_TEST(an_older_launch_can_not_commit)
+{
+    char path[FS_PATH_MAX];
+    ck_assert_int_eq(fs_path_join(path, dir, "epoch", &err), MUSTER_OK);
+    ck_assert_int_eq(fs_file_write(path, "5\n", 2, &err), MUSTER_OK);
+    fixture.identity.fence = (struct ckpt_fence){dir, 4};
+    ck_assert_int_eq(ckpt_fixture_write(&fixture, dir, 1, true, folder, &err), MUSTER_ERR_FENCED);
+    ck_assert(!fs_exists(in_folder(CKPT_MANIFEST_NAME)));
+    fixture.identity.fence.epoch = 5;
+    ck_assert_int_eq(fs_remove_tree(folder, NULL), MUSTER_OK);
+    write_checkpoint(1);
+    ck_assert_int_eq(judge(), MUSTER_OK);
+}
+END_TEST
+
 START_TEST(the_state_hash_is_that_of_its_definition_for_any_pieces)
 {
     enum { CHUNKS = CKPT_FIXTURE_FLAT / CKPT_FIXTURE_CHUNK, ALL = CHUNKS * CKPT_FIXTURE_KINDS };
@@ -608,6 +648,8 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, every_range_reads_back_as_written_whatever_the_number_of_writers);
     tcase_add_test(tcase, an_opened_checkpoint_says_what_was_saved);
+    tcase_add_test(tcase, what_decides_about_bad_steps_comes_back_to_the_last_bit);
+    tcase_add_test(tcase, an_older_launch_can_not_commit);
     tcase_add_test(tcase, the_state_hash_is_that_of_its_definition_for_any_pieces);
     tcase_add_test(tcase, a_writer_without_pieces_writes_a_valid_shard);
     tcase_add_test(tcase, a_change_of_any_byte_of_any_file_is_found_and_the_file_named);

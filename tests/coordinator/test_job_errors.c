@@ -165,6 +165,15 @@ static const struct {
     {MODEL DATA TRAIN OPTIM "eval: {interval: 5}\n", ":5:18: eval.interval: evaluation needs data.val"},
     {MODEL DATA TRAIN OPTIM "checkpoint: {resume: no}\n",
      ":5:22: checkpoint.resume: expected auto, never or a checkpoint's folder, read \"no\""},
+    {MODEL DATA TRAIN OPTIM
+     "checkpoint: {save_interval: 10, keep_last: 3}\nfault: {on_nan: rollback, rollback_steps: 21}\n",
+     ":6:43: fault.rollback_steps: goes back 3 checkpoints; checkpoint.keep_last must be at least 4"},
+    {MODEL DATA TRAIN OPTIM "parallel: {zero_stage: 3}\nfault: {check_interval: 5}\n",
+     ":6:25: fault.check_interval: needs parallel.zero_stage 0, 1 or 2: with 3 no rank holds a second copy "
+     "of the "
+     "weights"},
+    {MODEL DATA TRAIN OPTIM "fault: {on_spike: explode}\n",
+     ":5:19: fault.on_spike: unknown value \"explode\"; allowed: ignore, stop, skip, rollback"},
     {"name: a/b\n" MODEL DATA TRAIN OPTIM, ":1:7: name: must be usable as a folder's name"},
     {"name: .a\n" MODEL DATA TRAIN OPTIM, ":1:7: name: must be usable as a folder's name"},
 

@@ -48,3 +48,9 @@ for where in backward:0:800 data:2:1200; do
     must_exit 76
     grep -q 'fault_point\|muster-worker(+0x' "$folder/lost.run/logs/rank-000$victim.log" || fail "rank $victim left no stacks"
 done
+
+# As between hosts.
+for victim in 0 2; do
+    MUSTER_WATCHDOG_TCP=1 lose stopped "$victim" signal_rank STOP "$victim"
+    must_exit 76
+done

@@ -6,7 +6,7 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-write_job slow train.max_steps=150 checkpoint.save_interval=0 logging.interval=50
+write_job slow train.max_steps=80 checkpoint.save_interval=0 logging.interval=20
 train 1 slow
 expected=$hash
 export MUSTER_INJECT=slow@5:1

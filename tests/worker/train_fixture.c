@@ -64,6 +64,7 @@ enum muster_status train_fixture_build(struct train_fixture *fixture, struct mus
     if (!status)
         status = optimizer_create(fixture->state, &fixture->optimizer, err);
     loss_scaler_init(&fixture->scaler, fixture->job);
+    health_init(&fixture->health, fixture->job);
     struct train_step_parts parts = {
         .state = fixture->state,
         .host = fixture->comm,
@@ -71,6 +72,7 @@ enum muster_status train_fixture_build(struct train_fixture *fixture, struct mus
         .reducer = fixture->reducer,
         .optimizer = fixture->optimizer,
         .scaler = &fixture->scaler,
+        .health = &fixture->health,
     };
     if (!status)
         status = train_step_create(&parts, &fixture->step, err);

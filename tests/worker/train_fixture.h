@@ -19,6 +19,7 @@ struct train_fixture {
     struct optimizer *optimizer;
     struct train_step *step;
     struct loss_scaler scaler;
+    struct health health;
     struct dataset *dataset;
     struct sampler *sampler;
 };
