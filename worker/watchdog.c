@@ -27,7 +27,7 @@
 enum {
     TICK_MS = 250,
     ENDING_S = 5,           /* for last words */
-    DEATH_GRACE_MS = 500,   /* the launcher shall see the dead rank before it sees the others end */
+    DEATH_GRACE_MS = 1000,  /* the launcher shall see the dead rank before it sees the others end */
     VERDICT_GRACE_MS = 100, /* for the verdict to reach the others */
     ORPHAN_TICKS = 8,       /* Open MPI ends a rank without a launcher by itself within 1.5 s, most times */
     FAREWELL_MS = 1000,     /* for the last message to a peer that reads slowly */
