@@ -31,6 +31,8 @@ static void setup(void)
     pid_t child = fork();
     ck_assert_int_ge(child, 0);
     if (child == 0) {
+        if (chdir(IO_SHIM_FOLDER) != 0) /* ld.so cuts LD_PRELOAD at spaces, which a full path may have */
+            _exit(127);
         setenv("LD_PRELOAD", IO_SHIM, 1);
         setenv("MUSTER_IO_WATCH", recorded, 1);
         setenv("MUSTER_IO_RECORD", record, 1);

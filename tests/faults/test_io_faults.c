@@ -32,6 +32,8 @@ static int driver_run(const char *action, const char *fault)
         dup2(out[1], STDOUT_FILENO);
         close(out[0]);
         close(out[1]);
+        if (chdir(IO_SHIM_FOLDER) != 0) /* ld.so cuts LD_PRELOAD at spaces, which a full path may have */
+            _exit(127);
         setenv("LD_PRELOAD", IO_SHIM, 1);
         setenv("MUSTER_IO_WATCH", dir, 1);
         setenv("MUSTER_IO_FAULT", fault, 1);
