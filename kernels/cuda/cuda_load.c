@@ -21,7 +21,7 @@
 
 static struct {
     pthread_mutex_t lock;
-    void *library;
+    void *handle;
     const struct cuda_plugin *plugin;
 } cuda_open = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
@@ -80,7 +80,7 @@ static enum muster_status cuda_plugin_accept(void *library, const char *path, st
                                 "cuda: %s is of plug-in version %d, this program needs %d: install both from "
                                 "one build",
                                 path, plugin->version, (int)CUDA_PLUGIN_VERSION);
-    cuda_open.library = library;
+    cuda_open.handle = library;
     cuda_open.plugin = plugin;
     return MUSTER_OK;
 }
@@ -115,7 +115,7 @@ enum muster_status cuda_plugin_open(const struct cuda_plugin **out, struct muste
 void *cuda_plugin_symbol(const char *name)
 {
     pthread_mutex_lock(&cuda_open.lock);
-    void *library = cuda_open.library;
+    void *library = cuda_open.handle;
     pthread_mutex_unlock(&cuda_open.lock);
     return library != NULL ? dlsym(library, name) : NULL;
 }
