@@ -290,13 +290,15 @@ enum muster_status kernels_sgd(struct kernels *k, const struct sgd_args *a, stru
     return kernels_check_failed(&check, err) ? check.status : k->ops->sgd(k, a, err);
 }
 
-enum muster_status kernels_sum_squares(struct kernels *k, const float *x, int64_t count, double *sum,
-                                       struct muster_error *err)
+enum muster_status kernels_sum_squares(struct kernels *k, const float *x, int64_t count, int64_t chunk,
+                                       double *sums, struct muster_error *err)
 {
     struct kernels_check check = kernels_check_start("sum_squares");
-    kernels_check_that(&check, count >= 0 && (count == 0 || x != NULL) && sum != NULL,
-                       "a count of at least 0, x and sum");
-    return kernels_check_failed(&check, err) ? check.status : k->ops->sum_squares(k, x, count, sum, err);
+    kernels_check_that(&check, count >= 0 && chunk > 0 && (count == 0 || (x != NULL && sums != NULL)),
+                       "a count of at least 0, a chunk of at least 1, x and sums");
+    if (kernels_check_failed(&check, err) || count == 0)
+        return check.status;
+    return k->ops->sum_squares(k, x, count, chunk, sums, err);
 }
 
 /* What the operations with a source, a destination and a size share. */

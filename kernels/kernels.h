@@ -252,10 +252,11 @@ struct kernels_ops {
                                     struct muster_error *err);
     enum muster_status (*adamw)(struct kernels *k, const struct adamw_args *a, struct muster_error *err);
     enum muster_status (*sgd)(struct kernels *k, const struct sgd_args *a, struct muster_error *err);
-    /* sum[0] = Σ x² in double over `count` floats, in one fixed order that depends on count alone; `sum` lies
-     * in host memory that the back end can reach (memory_allocate_host) and is there after synchronise */
-    enum muster_status (*sum_squares)(struct kernels *k, const float *x, int64_t count, double *sum,
-                                      struct muster_error *err);
+    /* sums[i] = Σ x² in double over the i-th `chunk` of `count` floats (the last chunk may be shorter), in
+     * one fixed order that depends on the chunk's length alone; `sums` lies in host memory that the back end
+     * can reach (memory_allocate_host) and is there after synchronise */
+    enum muster_status (*sum_squares)(struct kernels *k, const float *x, int64_t count, int64_t chunk,
+                                      double *sums, struct muster_error *err);
     /* y += x over `count` floats */
     enum muster_status (*add)(struct kernels *k, float *y, const float *x, int64_t count,
                               struct muster_error *err);
@@ -352,8 +353,8 @@ enum muster_status kernels_head_loss(struct kernels *k, const struct head_loss_a
                                      struct muster_error *err);
 enum muster_status kernels_adamw(struct kernels *k, const struct adamw_args *a, struct muster_error *err);
 enum muster_status kernels_sgd(struct kernels *k, const struct sgd_args *a, struct muster_error *err);
-enum muster_status kernels_sum_squares(struct kernels *k, const float *x, int64_t count, double *sum,
-                                       struct muster_error *err);
+enum muster_status kernels_sum_squares(struct kernels *k, const float *x, int64_t count, int64_t chunk,
+                                       double *sums, struct muster_error *err);
 enum muster_status kernels_add(struct kernels *k, float *y, const float *x, int64_t count,
                                struct muster_error *err);
 enum muster_status kernels_fill_zero(struct kernels *k, void *y, int64_t bytes, struct muster_error *err);

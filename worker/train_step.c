@@ -243,13 +243,11 @@ static enum muster_status train_step_squares(struct train_step *step, struct mus
     for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
         struct plan_range owned = plan_owned_range(plan, bucket, state->rank);
         const float *mine = reducer_sum(step->parts.reducer, bucket, owned.begin);
-        for (int64_t at = owned.begin; at < owned.end; at += plan->chunk_elements) {
-            enum muster_status status =
-                kernels_sum_squares(state->kernels, mine + (at - owned.begin), plan->chunk_elements,
-                                    &step->squares[chunk++], err);
-            if (status)
-                return status;
-        }
+        enum muster_status status = kernels_sum_squares(state->kernels, mine, owned.end - owned.begin,
+                                                        plan->chunk_elements, step->squares + chunk, err);
+        if (status)
+            return status;
+        chunk += (owned.end - owned.begin) / plan->chunk_elements;
     }
     return MUSTER_OK;
 }

@@ -29,8 +29,8 @@ CPU_OPERATION(cpu_head_loss, head_loss_args);
 CPU_OPERATION(cpu_adamw, adamw_args);
 CPU_OPERATION(cpu_sgd, sgd_args);
 
-enum muster_status CPU_NAME(cpu_sum_squares)(struct kernels *k, const float *x, int64_t count, double *sum,
-                                             struct muster_error *err);
+enum muster_status CPU_NAME(cpu_sum_squares)(struct kernels *k, const float *x, int64_t count, int64_t chunk,
+                                             double *sums, struct muster_error *err);
 enum muster_status CPU_NAME(cpu_add)(struct kernels *k, float *y, const float *x, int64_t count,
                                      struct muster_error *err);
 enum muster_status CPU_NAME(cpu_fill_zero)(struct kernels *k, void *y, int64_t bytes,

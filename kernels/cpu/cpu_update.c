@@ -74,25 +74,21 @@ static double cpu_sum_squares_block(const float *x, int64_t at, int64_t end)
     return total;
 }
 
-enum muster_status CPU_NAME(cpu_sum_squares)(struct kernels *k, const float *x, int64_t count, double *sum,
-                                             struct muster_error *err)
+static double cpu_sum_squares_chunk(const float *x, int64_t at, int64_t end)
 {
-    enum { ROUND = 4096 };
-    enum muster_status status = cpu_scratch_check(k, ROUND * 8, "sum_squares", err);
-    if (status != MUSTER_OK)
-        return status;
-    double *blocks = k->scratch, total = 0.0;
-    for (int64_t done = 0; done < count; done += (int64_t)ROUND * CPU_UPDATE_BLOCK) {
-        const int64_t round = cpu_least(ROUND, cpu_divide_up(count - done, CPU_UPDATE_BLOCK));
+    double total = 0.0;
+    for (; at < end; at += CPU_UPDATE_BLOCK)
+        total += cpu_sum_squares_block(x, at, cpu_least(at + CPU_UPDATE_BLOCK, end));
+    return total;
+}
+
+enum muster_status CPU_NAME(cpu_sum_squares)(struct kernels *k, const float *x, int64_t count, int64_t chunk,
+                                             double *sums, struct muster_error *err)
+{
+    (void)err;
 #pragma omp parallel for schedule(static) num_threads(k->threads)
-        for (int64_t b = 0; b < round; b++) {
-            int64_t at = done + b * CPU_UPDATE_BLOCK;
-            blocks[b] = cpu_sum_squares_block(x, at, cpu_least(at + CPU_UPDATE_BLOCK, count));
-        }
-        for (int64_t b = 0; b < round; b++)
-            total += blocks[b];
-    }
-    *sum = total;
+    for (int64_t at = 0; at < count; at += chunk)
+        sums[at / chunk] = cpu_sum_squares_chunk(x, at, cpu_least(at + chunk, count));
     return MUSTER_OK;
 }
 

@@ -57,8 +57,8 @@ CUDA_OPERATION(swiglu_backward, swiglu_args);
 CUDA_OPERATION(dropout, dropout_args);
 CUDA_OPERATION(adamw, adamw_args);
 CUDA_OPERATION(sgd, sgd_args);
-enum muster_status cuda_sum_squares(struct kernels *k, const float *x, int64_t count, double *sum,
-                                    struct muster_error *err);
+enum muster_status cuda_sum_squares(struct kernels *k, const float *x, int64_t count, int64_t chunk,
+                                    double *sums, struct muster_error *err);
 enum muster_status cuda_add(struct kernels *k, float *y, const float *x, int64_t count,
                             struct muster_error *err);
 enum muster_status cuda_round_to(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,
@@ -68,7 +68,8 @@ enum muster_status cuda_round_to(struct kernels *k, enum dtype dtype, uint16_t *
 enum muster_status cuda_add_on_stream(cudaStream_t stream, float *out, const float *a, const float *b,
                                       int64_t count, struct muster_error *err);
 
-/** dbias[c] += sum over rows of dy[r · stride + c], rows in fixed chunks; for products whose epilogue cannot. */
+/** dbias[c] += sum over rows of dy[r · stride + c], rows in fixed chunks; for products whose epilogue cannot.
+ */
 enum muster_status cuda_bias_gradient(struct kernels *k, enum dtype dtype, const void *dy, int64_t rows,
                                       int64_t columns, int64_t stride, float *dbias,
                                       struct muster_error *err);

@@ -5,7 +5,7 @@
  */
 #include "kernels/cuda/cuda_device.cuh"
 
-enum { UPDATE_GROUP = 4, SQUARES_BLOCKS_MAX = 1024, SQUARES_PER_THREAD = 16 };
+enum { UPDATE_GROUP = 4 };
 
 static __device__ __forceinline__ void update_store_rounded(uint16_t *rounded, enum dtype dtype, int64_t at,
                                                             int64_t there, bool aligned,
@@ -85,47 +85,30 @@ CUDA_OPERATION(sgd, sgd_args)
     return cuda_launched("sgd", err);
 }
 
-/* One double per block: groups of four elements are dealt to the threads of all blocks in turn. */
-static __global__ void squares_kernel(const float *x, int64_t count, bool aligned, double *partials)
+/* A block sums a chunk: groups of four elements are dealt to its threads in turn. */
+static __global__ void squares_kernel(const float *x, int64_t count, int64_t chunk, bool aligned,
+                                      double *sums)
 {
-    CUDA_SHARED(double, sums, CUDA_WARPS_MAX);
-    const int64_t stride = (int64_t)gridDim.x * blockDim.x * UPDATE_GROUP;
+    CUDA_SHARED(double, warps, CUDA_WARPS_MAX);
+    const int64_t begin = blockIdx.x * chunk, end = begin + chunk < count ? begin + chunk : count;
     double sum = 0.0;
-    for (int64_t at = cuda_thread_index() * UPDATE_GROUP; at < count; at += stride) {
+    for (int64_t at = begin + threadIdx.x * UPDATE_GROUP; at < end; at += blockDim.x * UPDATE_GROUP) {
         float values[UPDATE_GROUP];
-        cuda_group_load(x + at, count - at, aligned, values);
+        cuda_group_load(x + at, end - at, aligned, values);
         for (int i = 0; i < UPDATE_GROUP; i++)
             sum += (double)values[i] * (double)values[i];
     }
-    sum = cuda_block_sum(sum, sums);
+    sum = cuda_block_sum(sum, warps);
     if (threadIdx.x == 0)
-        partials[blockIdx.x] = sum;
+        sums[blockIdx.x] = sum;
 }
 
-static __global__ void squares_total_kernel(const double *partials, int blocks, double *total)
+enum muster_status cuda_sum_squares(struct kernels *k, const float *x, int64_t count, int64_t chunk,
+                                    double *sums, struct muster_error *err)
 {
-    CUDA_SHARED(double, sums, CUDA_WARPS_MAX);
-    double sum = 0.0;
-    for (int b = (int)threadIdx.x; b < blocks; b += (int)blockDim.x)
-        sum += partials[b];
-    sum = cuda_block_sum(sum, sums);
-    if (threadIdx.x == 0)
-        *total = sum;
-}
-
-/* The number of blocks is a function of `count` alone, and so is the order of the sum. */
-enum muster_status cuda_sum_squares(struct kernels *k, const float *x, int64_t count, double *sum,
-                                    struct muster_error *err)
-{
-    enum muster_status status = cuda_scratch_check(k, SQUARES_BLOCKS_MAX * 8, "sum_squares", err);
-    if (status != MUSTER_OK)
-        return status;
-    cudaStream_t stream = cuda_kernels_from(k)->stream;
-    double *partials = static_cast<double *>(k->scratch);
-    const int64_t blocks =
-        cuda_clamp(cuda_divide_up(count, SQUARES_PER_THREAD * CUDA_BLOCK), 1, SQUARES_BLOCKS_MAX);
-    CUDA_LAUNCH(squares_kernel, (unsigned)blocks, CUDA_BLOCK, 0, stream, x, count, cuda_aligned(x), partials);
-    CUDA_LAUNCH(squares_total_kernel, 1, CUDA_BLOCK, 0, stream, partials, (int)blocks, sum);
+    const bool aligned = cuda_aligned(x) && chunk % UPDATE_GROUP == 0;
+    CUDA_LAUNCH(squares_kernel, cuda_blocks(count, chunk), CUDA_BLOCK, 0, cuda_kernels_from(k)->stream, x,
+                count, chunk, aligned, sums);
     return cuda_launched("sum_squares", err);
 }
 

@@ -110,8 +110,8 @@ enum muster_status ref_dropout(struct kernels *k, const struct dropout_args *a, 
 enum muster_status ref_head_loss(struct kernels *k, const struct head_loss_args *a, struct muster_error *err);
 enum muster_status ref_adamw(struct kernels *k, const struct adamw_args *a, struct muster_error *err);
 enum muster_status ref_sgd(struct kernels *k, const struct sgd_args *a, struct muster_error *err);
-enum muster_status ref_sum_squares(struct kernels *k, const float *x, int64_t count, double *sum,
-                                   struct muster_error *err);
+enum muster_status ref_sum_squares(struct kernels *k, const float *x, int64_t count, int64_t chunk,
+                                   double *sums, struct muster_error *err);
 enum muster_status ref_add(struct kernels *k, float *y, const float *x, int64_t count,
                            struct muster_error *err);
 enum muster_status ref_round_to(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,

@@ -50,15 +50,15 @@ enum muster_status ref_sgd(struct kernels *k, const struct sgd_args *a, struct m
     return MUSTER_OK;
 }
 
-enum muster_status ref_sum_squares(struct kernels *k, const float *x, int64_t count, double *sum,
-                                   struct muster_error *err)
+enum muster_status ref_sum_squares(struct kernels *k, const float *x, int64_t count, int64_t chunk,
+                                   double *sums, struct muster_error *err)
 {
     (void)k;
     (void)err;
-    double total = 0.0;
-    for (int64_t i = 0; i < count; i++)
-        total += (double)x[i] * (double)x[i];
-    *sum = total;
+    for (int64_t i = 0; i < count; i++) {
+        double square = (double)x[i] * (double)x[i];
+        sums[i / chunk] = i % chunk == 0 ? square : sums[i / chunk] + square;
+    }
     return MUSTER_OK;
 }
 

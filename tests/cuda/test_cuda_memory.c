@@ -128,7 +128,7 @@ START_TEST(a_recording_runs_on_what_its_arrays_hold_then)
     ok(kernels_fill_zero(k, y, sizeof host, &err), &err);
     ok(kernels_capture_begin(k, &err), &err);
     ok(kernels_add(k, y, x, COUNT, &err), &err);
-    ok(kernels_sum_squares(k, y, COUNT, sum, &err), &err);
+    ok(kernels_sum_squares(k, y, COUNT, COUNT, sum, &err), &err);
     ok(kernels_capture_end(k, &recorded, &err), &err);
     *sum = -1.0;
     ok(kernels_synchronise(k, &err), &err);

@@ -173,7 +173,7 @@ static enum muster_status bench_squares(struct bench *b, const struct bench_case
 {
     double sum;
     (void)c;
-    return kernels_sum_squares(b->k, (float *)b->a, UPDATE_COUNT, &sum, NULL);
+    return kernels_sum_squares(b->k, (float *)b->a, UPDATE_COUNT, UPDATE_COUNT, &sum, NULL);
 }
 
 static enum muster_status bench_add(struct bench *b, const struct bench_case *c)

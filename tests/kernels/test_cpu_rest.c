@@ -375,9 +375,8 @@ START_TEST(sums_casts_and_zeros_are_exact)
             {.role = COMPARE_OUTPUT, .dtype = DTYPE_BF16, .count = counts[n]},
             {.role = COMPARE_INPUT, .dtype = DTYPE_F32, .count = counts[n]}};
         compare_run("cast_bf16", cast, 2, cast_call, &counts[n]);
-        const struct compare_array half[] = {
-            {.role = COMPARE_OUTPUT, .dtype = DTYPE_F16, .count = counts[n]},
-            {.role = COMPARE_INPUT, .dtype = DTYPE_F32, .count = counts[n]}};
+        const struct compare_array half[] = {{.role = COMPARE_OUTPUT, .dtype = DTYPE_F16, .count = counts[n]},
+                                             {.role = COMPARE_INPUT, .dtype = DTYPE_F32, .count = counts[n]}};
         compare_run("cast_fp16", half, 2, cast_f16_call, &counts[n]);
         const struct compare_array zero[] = {
             {.role = COMPARE_OUTPUT, .dtype = DTYPE_F32, .count = counts[n]}};
@@ -396,27 +395,37 @@ START_TEST(special_values_are_cast_as_everywhere)
 }
 END_TEST
 
-/* The sum is a double; compared through three floats that hold it. */
+enum { SQUARES_SUMS = 3 };
+
+struct squares_shape {
+    int64_t count, chunk;
+};
+
+/* The sums are doubles; each is compared through three floats that hold it. */
 static enum muster_status squares_call(struct kernels *k, const void *shape, void *const data[],
                                        struct muster_error *err)
 {
-    double sum = NAN;
-    enum muster_status status = kernels_sum_squares(k, data[0], *(const int64_t *)shape, &sum, err);
+    const struct squares_shape *squares = shape;
+    double sums[SQUARES_SUMS] = {0};
+    enum muster_status status = kernels_sum_squares(k, data[0], squares->count, squares->chunk, sums, err);
     float *parts = data[1];
-    parts[0] = (float)sum;
-    parts[1] = (float)(sum - (double)parts[0]);
-    parts[2] = (float)(sum - (double)parts[0] - (double)parts[1]);
+    for (int i = 0; i < SQUARES_SUMS; i++, parts += 3) {
+        parts[0] = (float)sums[i];
+        parts[1] = (float)(sums[i] - (double)parts[0]);
+        parts[2] = (float)(sums[i] - (double)parts[0] - (double)parts[1]);
+    }
     return status;
 }
 
-START_TEST(the_sum_of_squares_agrees_with_the_reference)
+START_TEST(the_sums_of_squares_agree_with_the_reference)
 {
-    static const int64_t counts[] = {1, 17, 65536, 300007};
-    for (size_t n = 0; n < 4; n++) {
+    static const struct squares_shape shapes[] = {
+        {1, 1}, {17, 7}, {65536, 65536}, {3072, 1024}, {300007, 131072}};
+    for (size_t n = 0; n < sizeof shapes / sizeof *shapes; n++) {
         const struct compare_array arrays[] = {
-            {.role = COMPARE_INPUT, .dtype = DTYPE_F32, .count = counts[n]},
-            {COMPARE_OUTPUT, DTYPE_F32, 3, 1e-7, 0, 0, NULL}};
-        compare_run("sum_squares", arrays, 2, squares_call, &counts[n]);
+            {.role = COMPARE_INPUT, .dtype = DTYPE_F32, .count = shapes[n].count},
+            {COMPARE_OUTPUT, DTYPE_F32, 3 * SQUARES_SUMS, 1e-7, 0, 0, NULL}};
+        compare_run("sum_squares", arrays, 2, squares_call, &shapes[n]);
     }
 }
 END_TEST
@@ -436,7 +445,7 @@ static Suite *cpu_rest_suite(void)
     tcase_add_test(rest, an_update_cut_in_two_gives_the_same_bits);
     tcase_add_test(rest, sums_casts_and_zeros_are_exact);
     tcase_add_test(rest, special_values_are_cast_as_everywhere);
-    tcase_add_test(rest, the_sum_of_squares_agrees_with_the_reference);
+    tcase_add_test(rest, the_sums_of_squares_agree_with_the_reference);
     suite_add_tcase(suite, rest);
     return suite;
 }

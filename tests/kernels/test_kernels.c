@@ -134,8 +134,11 @@ START_TEST(vector_operations_refuse_negative_sizes_and_take_empty_ones)
     assert_refused(kernels_round_to(ref, DTYPE_BF16, narrow, f, -1, &err), MUSTER_ERR_INTERNAL, "round_to",
                    "size");
     assert_refused(kernels_fill_zero(ref, f, -1, &err), MUSTER_ERR_INTERNAL, "fill_zero", "size");
-    assert_refused(kernels_sum_squares(ref, f, -1, &sum, &err), MUSTER_ERR_INTERNAL, "sum_squares", "count");
-    assert_refused(kernels_sum_squares(ref, NULL, 1, &sum, &err), MUSTER_ERR_INTERNAL, "sum_squares", "x");
+    assert_refused(kernels_sum_squares(ref, f, -1, 1, &sum, &err), MUSTER_ERR_INTERNAL, "sum_squares",
+                   "count");
+    assert_refused(kernels_sum_squares(ref, NULL, 1, 1, &sum, &err), MUSTER_ERR_INTERNAL, "sum_squares", "x");
+    assert_refused(kernels_sum_squares(ref, f, 1, 0, &sum, &err), MUSTER_ERR_INTERNAL, "sum_squares",
+                   "chunk");
     assert_refused(kernels_copy_to_host(ref, f, NULL, 4, &err), MUSTER_ERR_INTERNAL, "copy_to_host",
                    "source");
     assert_refused(kernels_copy_to_device(ref, NULL, f, 4, &err), MUSTER_ERR_INTERNAL, "copy_to_device",
@@ -143,8 +146,8 @@ START_TEST(vector_operations_refuse_negative_sizes_and_take_empty_ones)
     ck_assert_int_eq(kernels_add(ref, NULL, NULL, 0, &err), MUSTER_OK);
     ck_assert_int_eq(kernels_fill_zero(ref, NULL, 0, &err), MUSTER_OK);
     ck_assert_int_eq(kernels_copy_to_host(ref, NULL, NULL, 0, &err), MUSTER_OK);
-    ck_assert_int_eq(kernels_sum_squares(ref, NULL, 0, &sum, &err), MUSTER_OK);
-    ck_assert(sum == 0.0);
+    ck_assert_int_eq(kernels_sum_squares(ref, NULL, 0, 1, &sum, &err), MUSTER_OK);
+    ck_assert(sum == -1.0);
 }
 END_TEST
 

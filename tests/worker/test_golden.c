@@ -244,7 +244,7 @@ static double trajectory_update(struct engine *engine, const struct optimizer_st
     struct muster_error err = {0};
     double squares = 0.0, clip = engine->graph->config.type == MODEL_MLP ? 0.625 : 0.5;
     ck_assert_int_eq(kernels_sum_squares(engine->kernels, state_floats(&engine->gradients, 0),
-                                         engine->flat_count, &squares, &err),
+                                         engine->flat_count, engine->flat_count, &squares, &err),
                      MUSTER_OK);
     double norm = sqrt(squares);
     float scale = (float)fmin(1.0, clip / (norm + 1e-6));
