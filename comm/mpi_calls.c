@@ -50,7 +50,7 @@ enum muster_status comm_mpi_barrier(struct comm *c, struct muster_error *err)
     struct comm_mpi *m = comm_mpi_of(c);
     MPI_Request request;
     enum muster_status status = comm_mpi_check(m, MPI_Ibarrier(m->world, &request), "barrier", err);
-    return status ? status : comm_mpi_wait(m, &request, MPI_STATUS_IGNORE, -1, "barrier", err);
+    return status ? status : comm_mpi_wait(m, &request, -1, "barrier", err);
 }
 
 enum muster_status comm_mpi_broadcast(struct comm *c, void *data, int64_t bytes, int root,
@@ -64,8 +64,7 @@ enum muster_status comm_mpi_broadcast(struct comm *c, void *data, int64_t bytes,
         int code = MPI_Ibcast((char *)data + at, now, MPI_BYTE, root, m->world, &request);
         status = comm_mpi_check(m, code, "broadcast", err);
         if (status == MUSTER_OK)
-            status =
-                comm_mpi_wait(m, &request, MPI_STATUS_IGNORE, c->rank == root ? -1 : root, "broadcast", err);
+            status = comm_mpi_wait(m, &request, c->rank == root ? -1 : root, "broadcast", err);
     }
     return status;
 }
@@ -126,7 +125,7 @@ static enum muster_status mpi_all_gather(struct comm_mpi *m, char *all, const in
     int code = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, all, m->counts, m->displacements, MPI_BYTE,
                                m->world, &request);
     enum muster_status status = comm_mpi_check(m, code, "all_gather", err);
-    return status ? status : comm_mpi_wait(m, &request, MPI_STATUS_IGNORE, -1, "all_gather", err);
+    return status ? status : comm_mpi_wait(m, &request, -1, "all_gather", err);
 }
 
 /* All ranks are on one host: each writes its block into its slot, a half of it a turn, and reads the others'.
@@ -222,7 +221,7 @@ static enum muster_status short_all_reduce(struct comm_mpi *m, float *data, int6
     MPI_Request request;
     int code = MPI_Iallreduce(MPI_IN_PLACE, data, (int)count, MPI_FLOAT, MPI_SUM, m->world, &request);
     enum muster_status status = comm_mpi_check(m, code, "all_reduce", err);
-    return status ? status : comm_mpi_wait(m, &request, MPI_STATUS_IGNORE, -1, "all_reduce", err);
+    return status ? status : comm_mpi_wait(m, &request, -1, "all_reduce", err);
 }
 
 /* A block: each rank adds its share in place, then all have it. */

@@ -43,12 +43,14 @@ int comm_mpi_flow_post(struct comm_mpi *m, const struct comm_mpi_flow *flow, int
  * the call. */
 enum muster_status comm_mpi_flow_wait(struct comm_mpi *m, const char *collective, struct muster_error *err)
 {
+    struct patience patience = {0};
     enum muster_status status = MUSTER_OK;
     for (int i = 0; i < m->posted && status == MUSTER_OK; i++) {
         struct comm_mpi_message *message = &m->messages[i];
         MPI_Status received;
         int bytes = 0;
-        status = comm_mpi_wait(m, &message->request, &received, message->peer, collective, err);
+        status =
+            comm_mpi_wait_next(m, &message->request, &received, message->peer, &patience, collective, err);
         if (status != MUSTER_OK || message->is_sent)
             continue;
         MPI_Get_count(&received, MPI_BYTE, &bytes);

@@ -12,6 +12,7 @@
 #include "comm/comm.h"
 #include "comm/host_reduce.h"
 #include "comm/local.h"
+#include "comm/patience.h"
 
 /** Messages of one flow that are under way at once. */
 enum { COMM_MPI_IN_FLIGHT = 16 };
@@ -60,13 +61,16 @@ enum muster_status comm_mpi_check(const struct comm_mpi *m, int code, const char
 enum muster_status comm_mpi_wait_over(const struct comm_mpi *m, int peer, const char *collective,
                                       struct muster_error *err);
 
-/**
- * Waits patiently (patience.h), so that a thread which computes on the same core loses next to nothing. After
- * a failure the request is left to the end of the job. \param peer      the rank waited for, for the message;
- * -1: several \param received  may be MPI_STATUS_IGNORE
- */
-enum muster_status comm_mpi_wait(struct comm_mpi *m, MPI_Request *request, MPI_Status *received, int peer,
-                                 const char *collective, struct muster_error *err);
+/** Waits patiently (patience.h), so that a thread which computes on the same core loses next to nothing.
+ * After a failure the request is left to the end of the job. \param peer  the rank waited for, for the
+ * message; -1: several */
+enum muster_status comm_mpi_wait(struct comm_mpi *m, MPI_Request *request, int peer, const char *collective,
+                                 struct muster_error *err);
+
+/** The same for one of several requests, waited for one after the other. \param patience  of all of them */
+enum muster_status comm_mpi_wait_next(struct comm_mpi *m, MPI_Request *request, MPI_Status *received,
+                                      int peer, struct patience *patience, const char *collective,
+                                      struct muster_error *err);
 
 /** To or from one rank; `data` is only read when it is sent. */
 struct comm_mpi_flow {

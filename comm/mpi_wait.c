@@ -7,8 +7,6 @@
 
 #include <stdio.h>
 
-#include "comm/patience.h"
-
 enum muster_status comm_mpi_check(const struct comm_mpi *m, int code, const char *collective,
                                   struct muster_error *err)
 {
@@ -32,16 +30,25 @@ enum muster_status comm_mpi_wait_over(const struct comm_mpi *m, int peer, const 
         collective, (long long)m->base.sequence, m->base.rank, (long long)m->base.timeout_ms, whom);
 }
 
-enum muster_status comm_mpi_wait(struct comm_mpi *m, MPI_Request *request, MPI_Status *received, int peer,
-                                 const char *collective, struct muster_error *err)
+enum muster_status comm_mpi_wait_next(struct comm_mpi *m, MPI_Request *request, MPI_Status *received,
+                                      int peer, struct patience *patience, const char *collective,
+                                      struct muster_error *err)
 {
-    struct patience patience = {0};
     for (;;) {
         int done = 0;
         int code = MPI_Test(request, &done, received);
-        if (code != MPI_SUCCESS || done)
+        if (code != MPI_SUCCESS || done) {
+            patience_moved(patience);
             return comm_mpi_check(m, code, collective, err);
-        if (!patience_go_on(&patience, m->base.timeout_ms))
+        }
+        if (!patience_go_on(patience, m->base.timeout_ms))
             return comm_mpi_wait_over(m, peer, collective, err);
     }
+}
+
+enum muster_status comm_mpi_wait(struct comm_mpi *m, MPI_Request *request, int peer, const char *collective,
+                                 struct muster_error *err)
+{
+    struct patience patience = {0};
+    return comm_mpi_wait_next(m, request, MPI_STATUS_IGNORE, peer, &patience, collective, err);
 }

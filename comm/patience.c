@@ -9,7 +9,25 @@
 
 #include "base/clock.h"
 
-enum { LOOKS_AWAKE = 100, YIELDING_NS = 100000, SLEEP_NS = 20000 };
+/* A sleep is an eighth of the time waited so far, within bounds: what a sleeper comes too late is little
+ * beside its wait. */
+enum {
+    LOOKS_AWAKE = 100,
+    YIELDING_NS = 100000,
+    SLEEP_SHARE = 8,
+    SLEEP_NS_MIN = 20000,
+    SLEEP_NS_MAX = 300000
+};
+
+static void patience_sleep(int64_t waited_ns)
+{
+    int64_t sleep_ns = waited_ns / SLEEP_SHARE;
+    if (sleep_ns < SLEEP_NS_MIN)
+        sleep_ns = SLEEP_NS_MIN;
+    if (sleep_ns > SLEEP_NS_MAX)
+        sleep_ns = SLEEP_NS_MAX;
+    nanosleep(&(struct timespec){.tv_nsec = sleep_ns}, NULL);
+}
 
 bool patience_go_on(struct patience *patience, int64_t timeout_ms)
 {
@@ -19,13 +37,19 @@ bool patience_go_on(struct patience *patience, int64_t timeout_ms)
     }
     int64_t now_ns = clock_monotonic_ns();
     if (patience->begin_ns == 0)
-        patience->begin_ns = now_ns;
-    int64_t waited_ns = now_ns - patience->begin_ns;
-    if (timeout_ms > 0 && waited_ns > timeout_ms * 1000000)
+        patience->begin_ns = patience->moved_ns = now_ns;
+    if (timeout_ms > 0 && now_ns - patience->moved_ns > timeout_ms * 1000000)
         return false;
+    int64_t waited_ns = now_ns - patience->begin_ns;
     if (waited_ns < YIELDING_NS)
         sched_yield();
     else
-        nanosleep(&(struct timespec){.tv_nsec = SLEEP_NS}, NULL);
+        patience_sleep(waited_ns);
     return true;
+}
+
+void patience_moved(struct patience *patience)
+{
+    if (patience->begin_ns != 0)
+        patience->moved_ns = clock_monotonic_ns();
 }

@@ -23,6 +23,7 @@ from link import Link
 
 CASE = cases.Case("GPT 3M", "fp32", layers=6, width=192, heads=6, vocabulary=256, length=256,
                   micro_batch=16, steps=9, warmup=3)
+MASTER_PORT = "29500"  # the namespaces are ours
 # name -> what the job says under `parallel`
 MUSTER = {
     "exact": {"reduce": "exact"},
@@ -37,6 +38,8 @@ def parse_args():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=CASE.steps, help="of which the first 3 are not counted")
     parser.add_argument("--bucket-mb", type=int, default=2, help="of both programs")
+    parser.add_argument("--micro-batch", type=int, default=CASE.micro_batch,
+                        help=f"sequences of {CASE.length} tokens a rank and step")
     parser.add_argument("--zero-stage", type=int, default=0, help="0 keeps what PyTorch's DDP keeps")
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--output", type=Path, help="also write the table to this file")
@@ -95,7 +98,8 @@ def torch_commands(args, case, link, work, ranks):
         argv[argv.index("--metrics") + 1] = str(metrics)
         argv += ["--bucket-mb", str(args.bucket_mb)]
         environment |= {"GLOO_SOCKET_IFNAME": link.device, "RANK": str(rank if ranks == 2 else 0),
-                        "WORLD_SIZE": str(ranks), "MASTER_ADDR": link.address(0 if ranks == 2 else rank)}
+                        "WORLD_SIZE": str(ranks), "MASTER_ADDR": link.address(0 if ranks == 2 else rank),
+                        "MASTER_PORT": MASTER_PORT}
         commands.append((link.inside(rank) + argv, environment))
     return commands, work / "run" / "metrics0.jsonl"
 
@@ -182,7 +186,7 @@ def report(args, case, results):
 def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     args = parse_args()
-    case = cases.Case(**{**CASE.__dict__, "steps": args.steps})
+    case = cases.Case(**{**CASE.__dict__, "steps": args.steps, "micro_batch": args.micro_batch})
     work = Path(tempfile.mkdtemp(prefix="bench-overlap-"))
     results = {}
     try:

@@ -177,24 +177,52 @@ START_TEST(chunks_do_not_depend_on_the_size_of_buckets)
 }
 END_TEST
 
-START_TEST(the_first_and_the_last_bucket_are_a_quarter_and_the_rest_is_even)
+static int64_t bucket_length(const struct plan *plan, int bucket)
 {
-    for (int mb = 1; mb <= 7; mb++) {
+    return plan->buckets[bucket].end - plan->buckets[bucket].begin;
+}
+
+START_TEST(the_first_bucket_is_a_quarter_the_last_eight_shrink_and_the_rest_is_even)
+{
+    for (int mb = 1; mb <= 3; mb++) {
         struct plan_case c = plan_case_usual;
         c.bucket_mb = mb;
         struct plan *plan = plan_of_case(&c, 2);
-        int64_t largest = mb * (1 << 18), first = plan->buckets[0].end - plan->buckets[0].begin;
-        int last = plan->bucket_count - 1;
-        ck_assert_int_ge(plan->bucket_count, 3);
-        ck_assert_int_eq(first, largest / 4);
-        ck_assert_int_eq(plan->buckets[last].end - plan->buckets[last].begin, first);
-        int64_t even = (plan->flat_count - 2 * first) / (plan->bucket_count - 2);
-        ck_assert_int_gt(even, largest / 2);
-        for (int i = 1; i < last; i++) {
-            int64_t count = plan->buckets[i].end - plan->buckets[i].begin;
-            ck_assert_int_le(count, largest);
-            ck_assert_int_le(llabs(count - even), plan->chunk_elements);
+        int64_t largest = mb * (1 << 18), rest = plan->flat_count, length = largest;
+        int tail = plan->bucket_count - 8;
+        ck_assert_int_ge(tail, 2);
+        ck_assert_int_eq(bucket_length(plan, 0), largest / 4);
+        for (int i = 0; i < 8; i++) {
+            int64_t excess = bucket_length(plan, tail + i) - length * 3 / 4;
+            ck_assert_int_ge(excess, 0);
+            ck_assert_int_lt(excess, plan->chunk_elements);
+            length = bucket_length(plan, tail + i);
+            rest -= length;
         }
+        int64_t even = (rest - largest / 4) / (tail - 1);
+        for (int i = 1; i < tail; i++) {
+            ck_assert_int_le(bucket_length(plan, i), largest);
+            ck_assert_int_le(llabs(bucket_length(plan, i) - even), plan->chunk_elements);
+        }
+        plan_destroy(plan);
+    }
+}
+END_TEST
+
+START_TEST(buckets_cover_the_flat_space_from_the_end_whatever_their_size)
+{
+    for (int mb = 1; mb <= 24; mb++) {
+        struct plan_case c = plan_case_usual;
+        c.bucket_mb = mb;
+        struct plan *plan = plan_of_case(&c, 2);
+        int64_t end = plan->flat_count;
+        for (int i = 0; i < plan->bucket_count; i++) {
+            ck_assert_int_eq(plan->buckets[i].end, end);
+            ck_assert_int_gt(bucket_length(plan, i), 0);
+            ck_assert_int_le(bucket_length(plan, i), (int64_t)mb << 18);
+            end = plan->buckets[i].begin;
+        }
+        ck_assert_int_eq(end, 0);
         plan_destroy(plan);
     }
 }
@@ -523,7 +551,8 @@ int main(void)
     tcase_add_test(mapping, more_ranks_than_chunks_still_tile);
     tcase_add_loop_test(mapping, what_decides_bits_does_not_move_with_the_ranks, 0, BUCKET_SIZES);
     tcase_add_test(mapping, chunks_do_not_depend_on_the_size_of_buckets);
-    tcase_add_test(mapping, the_first_and_the_last_bucket_are_a_quarter_and_the_rest_is_even);
+    tcase_add_test(mapping, the_first_bucket_is_a_quarter_the_last_eight_shrink_and_the_rest_is_even);
+    tcase_add_test(mapping, buckets_cover_the_flat_space_from_the_end_whatever_their_size);
     tcase_add_test(mapping, the_flat_space_holds_every_parameter_in_whole_chunks);
     tcase_add_test(mapping, slots_go_to_ranks_in_order_without_gaps);
     tcase_add_test(mapping, blocks_may_be_uneven);
