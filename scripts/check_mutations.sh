@@ -91,7 +91,7 @@ mutate 'the ranks of a host do not wait for each other' comm/host_reduce.c \
 mutate 'two threads talk through one communicator' comm/mpi.c \
     's/comm_mpi_check\(m, MPI_Comm_dup\(of->world, &m->world\), "duplicate", err\)/(m->world = of->world, MUSTER_OK)/' \
     test_comm_threads_3
-mutate 'all buckets are of one size' coordinator/plan/plan_buckets.c 's/EDGE_SHARE = 4/EDGE_SHARE = 1/' test_plan
+mutate 'all buckets are of one size' coordinator/plan/plan_buckets.c 's/FIRST_SHARE = 4/FIRST_SHARE = 1/' test_plan
 mutate 'the tree is a chain' base/tree.c 's/return node\.begin \+ half;/return node.begin + 1 + 0 * half;/' \
     test_tree test_train_step
 mutate 'every sample is the one after' worker/data/loader.c 's/sampler_at\(loader->sampler, first \+ i\)/sampler_at(loader->sampler, first + i + 1)/' \
@@ -108,12 +108,16 @@ mutate 'shards are not read before they are believed' worker/checkpoint_agree.c 
     $damaged test_checkpoint_2
 mutate 'a damaged checkpoint ends the start' worker/checkpoint_load.c 's/status != MUSTER_ERR_CORRUPT && status != MUSTER_ERR_IO/status != MUSTER_ERR_IO/' \
     $damaged
-mutate 'a full disk ends the run' worker/trainer.c 's/bool survivable = /bool survivable = false \&\& /' $full
+mutate 'a full disk ends the run' worker/saver.c 's/return status == MUSTER_ERR_NO_SPACE \|\|/return false \&\&/' $full
 mutate 'a failed save leaves its folder behind' worker/checkpoint.c 's/save_undo\(&save\);/(void)save_undo;/' $full
 mutate 'the last rank decides whether to stop' worker/train_step.c 's/\*flags \|= \(uint64_t\)block\[0\]/*flags = (uint64_t)block[0]/' \
     $stopped
 mutate 'metrics keep the steps that were lost' worker/telemetry.c 's/step > first_step\)/step > first_step + 3)/' $killed
-mutate 'new weights are not sent to the other ranks' worker/train_step.c 's/status = rank_state_gather_bucket\(state, step->parts\.data, bucket, err\);/status = MUSTER_OK;/' \
+mutate 'a forward pass does not wait for new weights' worker/param_gathers.c 's/if \(bucket >= gathers->there\)/if (bucket >= 0)/' \
+    $stages
+mutate 'an operation may read one bucket too early' coordinator/plan/bucket_order.c 's/first_read\[op\] = bucket;/first_read[op] = bucket + 1;/' \
+    test_bucket_order
+mutate 'new weights are not sent to the other ranks' worker/param_gathers.c 's/return rank_state_gather_bucket\(gathers->state, gathers->comm, bucket, err\);/return MUSTER_OK;/' \
     $ranks
 mutate 'weights of the step before stay in the windows' worker/train_step.c 's/param_windows_forget\(state->windows\);/(void)0;/' \
     $stages

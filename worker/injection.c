@@ -56,10 +56,14 @@ double injection_loss(struct injection *injection, int64_t data_number, double l
     }
 }
 
-void injection_flip(struct injection *injection, int64_t number, void *weight)
+bool injection_flips(const struct injection *injection, int64_t number)
 {
-    if (injection != NULL && injection->kind == INJECTION_FLIP && injection->step == number + 1)
-        *(unsigned char *)weight ^= 1;
+    return injection != NULL && injection->kind == INJECTION_FLIP && injection->step == number + 1;
+}
+
+void injection_flip(void *weight)
+{
+    *(unsigned char *)weight ^= 1;
 }
 
 void injection_delay(const struct injection *injection, int64_t number)

@@ -40,8 +40,11 @@ enum muster_status injection_init(struct injection *injection, int rank, struct 
 /** The loss of a rank's logical worker in the step with the data of step `data_number` (0 for the first). */
 double injection_loss(struct injection *injection, int64_t data_number, double loss);
 
-/** Before step `number` (0 for the first): spoils a byte of weights in host memory, or does nothing. */
-void injection_flip(struct injection *injection, int64_t number, void *weight);
+/** Whether a byte of weights is to be spoilt before step `number` (0 for the first). */
+bool injection_flips(const struct injection *injection, int64_t number);
+
+/** Spoils a byte of weights in host memory. */
+void injection_flip(void *weight);
 
 /** In every logical worker of step `number`. */
 void injection_delay(const struct injection *injection, int64_t number);

@@ -179,6 +179,8 @@ static enum muster_status train_step_before(void *context, int op, struct muster
     struct train_step *step = context;
     struct param_windows *windows = step->parts.state->windows;
     enum muster_status status = windows ? param_windows_ensure(windows, op, err) : MUSTER_OK;
+    if (param_gathers_pending(step->parts.gathers))
+        status = param_gathers_ensure(step->parts.gathers, op, err);
     if (!status && step->last_slot)
         status = reducer_before(step->parts.reducer, op, err);
     if (!status && windows)
@@ -210,7 +212,8 @@ static enum muster_status train_step_leaf(struct train_step *step, struct loader
             status = train_step_feed(state, &batch, err);
         micro.slot = batch.slot;
         step->last_slot = wanted && i == plan->slots_per_worker - 1;
-        micro.before = step->last_slot || state->windows ? train_step_before : NULL;
+        bool waits = state->windows || param_gathers_pending(step->parts.gathers);
+        micro.before = step->last_slot || waits ? train_step_before : NULL;
         if (state->windows)
             param_windows_begin(state->windows, true);
         if (!status)
@@ -255,6 +258,8 @@ static enum muster_status train_step_squares(struct train_step *step, struct mus
 static enum muster_status train_step_reduce(struct train_step *step, struct muster_error *err)
 {
     enum muster_status status = reducer_finish(step->parts.reducer, err);
+    if (!status)
+        status = train_step_settle(step, err);
     if (!status)
         status = train_step_squares(step, err);
     return status ? status : kernels_synchronise(step->parts.state->kernels, err);
@@ -353,11 +358,30 @@ static enum muster_status train_step_compare(struct train_step *step, int64_t nu
     return param_check_run(check, number, &result->odd_rank, err);
 }
 
-static void train_step_spoil(struct train_step *step, int64_t number)
+enum muster_status train_step_settle(struct train_step *step, struct muster_error *err)
+{
+    return param_gathers_finish(step->parts.gathers, err);
+}
+
+static enum muster_status train_step_spoil(struct train_step *step, int64_t number, struct muster_error *err)
 {
     void *weight = step->parts.check != NULL ? param_check_foreign(step->parts.check) : NULL;
-    if (weight != NULL)
-        injection_flip(step->parts.injection, number, weight);
+    if (weight == NULL || !injection_flips(step->parts.injection, number))
+        return MUSTER_OK;
+    enum muster_status status = train_step_settle(step, err);
+    if (!status)
+        injection_flip(weight);
+    return status;
+}
+
+/* The weights of a rank are whole again when its own parts of all buckets are new. */
+static enum muster_status train_step_share(struct train_step *step, int bucket, struct muster_error *err)
+{
+    struct rank_state *state = step->parts.state;
+    if (state->plan->zero_stage == 0 || state->plan->zero_stage == 3)
+        return MUSTER_OK;
+    return step->parts.gathers ? param_gathers_start(step->parts.gathers, bucket, err)
+                               : rank_state_gather_bucket(state, step->parts.data, bucket, err);
 }
 
 static enum muster_status train_step_update(struct train_step *step, int64_t number,
@@ -366,21 +390,22 @@ static enum muster_status train_step_update(struct train_step *step, int64_t num
     struct rank_state *state = step->parts.state;
     double clip = state->job->train.grad_clip;
     double scale = clip > 0.0 && result->grad_norm > clip ? clip / (result->grad_norm + 1e-6) : 1.0;
-    for (int bucket = 0; bucket < state->plan->bucket_count; bucket++) {
+    for (int bucket = state->plan->bucket_count - 1; bucket >= 0; bucket--) {
         fault_point("optimizer");
         const float *gradient =
             reducer_sum(step->parts.reducer, bucket, plan_held_range(state->plan, bucket, state->rank).begin);
         enum muster_status status =
             optimizer_update_bucket(step->parts.optimizer, bucket, gradient, number, result->lr,
                                     (float)(scale / result->loss_scale), err);
-        if (!status && (state->plan->zero_stage == 1 || state->plan->zero_stage == 2))
-            status = rank_state_gather_bucket(state, step->parts.data, bucket, err);
+        if (!status)
+            status = train_step_share(step, bucket, err);
         if (status)
             return status;
     }
     if (state->windows)
         param_windows_forget(state->windows);
-    return comm_end_before(step->parts.data, kernels_stream(state->kernels), err);
+    return step->parts.gathers ? MUSTER_OK
+                               : comm_end_before(step->parts.data, kernels_stream(state->kernels), err);
 }
 
 enum muster_status train_step_run(struct train_step *step, struct loader *loader, int64_t number,
@@ -393,8 +418,9 @@ enum muster_status train_step_run(struct train_step *step, struct loader *loader
     *result = (struct train_step_result){.lr = schedule_lr(state->job, number),
                                          .loss_scale = step->parts.scaler->scale,
                                          .odd_rank = PARAM_CHECK_EQUAL};
-    train_step_spoil(step, number);
-    enum muster_status status = train_step_idle(step, err);
+    enum muster_status status = train_step_spoil(step, number, err);
+    if (!status)
+        status = train_step_idle(step, err);
     for (int leaf = 0; leaf < leaves && !status; leaf++)
         status = train_step_leaf(step, loader, number, leaf, err);
     double computed = clock_seconds();

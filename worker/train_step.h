@@ -13,6 +13,7 @@
 #include "worker/loss_scaler.h"
 #include "worker/optimizer.h"
 #include "worker/param_check.h"
+#include "worker/param_gathers.h"
 #include "worker/reducer.h"
 
 /** Decisions that ride on the step's exchange: a flag raised on any rank is seen by all at the same step. */
@@ -43,14 +44,15 @@ struct train_step_parts {
     struct comm *host; /* for what the ranks agree on, in host memory */
     struct comm *data; /* for gradients and weights, in the back end's memory; may be `host` */
     struct reducer *reducer;
+    struct param_gathers *gathers; /* stages 1 and 2, where communication overlaps; or NULL */
     struct optimizer *optimizer;
     struct loss_scaler *scaler;
     struct injection *injection;          /* what a test makes go wrong; or NULL */
     struct rank_progress *progress;       /* told of every phase; or NULL */
     void (*before_update)(void *context); /* called when weights are about to change; NULL: nobody asks */
     void *before_update_context;
-    struct health *health;                /* judges the numbers */
-    struct param_check *check;            /* compares the weights where the job says so; or NULL */
+    struct health *health;     /* judges the numbers */
+    struct param_check *check; /* compares the weights where the job says so; or NULL */
 };
 
 enum muster_status train_step_create(const struct train_step_parts *parts, struct train_step **out,
@@ -59,14 +61,18 @@ enum muster_status train_step_create(const struct train_step_parts *parts, struc
 void train_step_destroy(struct train_step *step);
 
 /**
- * Runs step number `number` (0 for the first). No heap allocation. Collective.
- * \param flags  this rank's train_flag bits
+ * Runs step number `number` (0 for the first). No heap allocation. Collective. The new weights of other ranks
+ * may still be on their way when it returns: train_step_settle. \param flags  this rank's train_flag bits
  * \return NUMERIC, on all ranks alike and before any weight was touched, when the numbers go wrong and the
  * job wants to stop then, or has tried everything else often enough; PEER, on all ranks alike, when their
  * weights differ.
  */
 enum muster_status train_step_run(struct train_step *step, struct loader *loader, int64_t number,
                                   uint64_t flags, struct train_step_result *result, struct muster_error *err);
+
+/** After a step and before anything but a step: new weights that are still on their way arrive. Collective.
+ */
+enum muster_status train_step_settle(struct train_step *step, struct muster_error *err);
 
 /** [ranks] Seconds that each rank computed for a slot in the last step: forward, backward and waiting for
  * data. With a back end that runs asynchronously it is the time to hand the work over. */

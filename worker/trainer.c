@@ -31,6 +31,7 @@ struct trainer {
     struct run_folder folder;
     struct rank_state *state;
     struct comm_queue *queue;
+    struct param_gathers *gathers;
     struct param_windows *windows; /* ZeRO stage 3 */
     struct reducer *reducer;
     struct optimizer *optimizer;
@@ -128,6 +129,9 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
         status = reducer_create(t->state, trainer_data_comm(t), t->queue, &t->reducer, err);
     if (!status && t->share.plan->zero_stage == 3)
         status = param_windows_create(t->state, trainer_data_comm(t), t->queue, &t->windows, err);
+    bool gathers = t->share.plan->zero_stage == 1 || t->share.plan->zero_stage == 2;
+    if (!status && gathers && comm_queue_overlaps(t->queue))
+        status = param_gathers_create(t->state, trainer_data_comm(t), t->queue, &t->gathers, err);
     if (!status)
         status = optimizer_create(t->state, &t->optimizer, err);
     if (!status)
@@ -141,6 +145,7 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
         .host = t->comm,
         .data = trainer_data_comm(t),
         .reducer = t->reducer,
+        .gathers = t->gathers,
         .optimizer = t->optimizer,
         .scaler = &t->scaler,
         .health = &t->guard.health,
@@ -260,10 +265,10 @@ static enum muster_status trainer_return(struct trainer *t, int64_t target, stru
 static enum muster_status trainer_repeat(struct trainer *t, enum health_action action,
                                          struct muster_error *err)
 {
-    enum muster_status status = MUSTER_OK;
+    enum muster_status status = train_step_settle(t->step, err);
     loader_destroy(t->loader);
     t->loader = NULL;
-    if (action == HEALTH_ROLLBACK) {
+    if (!status && action == HEALTH_ROLLBACK) {
         rank_progress_enter(watchdog_progress(t->watchdog), RANK_PHASE_CHECKPOINT);
         int64_t target = health_rollback(&t->guard.health, t->steps_done);
         status = saver_wait(t->saver, err);
@@ -317,9 +322,12 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
             status = saver_poll(t->saver, err);
         bool last = t->steps_done == job->train.max_steps;
         bool evaluates = t->evaluator && (last || trainer_due(job->eval.interval, t->steps_done));
+        bool saves = last || *stopped || trainer_due(job->checkpoint.save_interval, t->steps_done);
+        if (!status && (evaluates || saves))
+            status = train_step_settle(t->step, err);
         if (!status && evaluates && !*stopped)
             status = trainer_evaluate(t, err);
-        if (!status && (last || *stopped || trainer_due(job->checkpoint.save_interval, t->steps_done)))
+        if (!status && saves)
             status = trainer_save(t, last || *stopped, result.flags, err);
         if (!status && evaluates && *stopped) /* nobody will come back to this step: but first things first */
             status = trainer_evaluate(t, err);
@@ -455,6 +463,7 @@ enum muster_status trainer_run(struct comm *comm, const struct trainer_options *
     optimizer_destroy(t.optimizer);
     reducer_destroy(t.reducer);
     param_windows_destroy(t.windows);
+    param_gathers_destroy(t.gathers);
     comm_queue_destroy(t.queue);
     comm_destroy(t.device_comm);
     rank_state_destroy(t.state);

@@ -175,7 +175,7 @@ static double optimizer_seconds(const struct cost_work *work)
     for (int bucket = 0; bucket < plan->bucket_count; bucket++)
         owned += (double)owned_most(plan, bucket);
     double held = plan->zero_stage == 0 ? (double)plan->flat_count : owned;
-    double calls = owned / (double)plan->chunk_elements; /* the norm reads a chunk at a time */
+    double calls = (double)plan->bucket_count; /* of the norm */
     return cost_stream_seconds(&work->rates, 4.0 * owned + element * held) + calls * work->rates.operation_s;
 }
 
@@ -198,7 +198,9 @@ static double gather_units_seconds(const struct cost_work *work, double computin
     return total - overlap_share(work) * hidden;
 }
 
-static double gather_seconds(const struct cost_work *work, double computing_s)
+/* Stages 1 and 2: the buckets arrive while the next step's first forward pass, which reads them in order,
+ * runs. */
+static double gather_seconds(const struct cost_work *work, double forward_s, double computing_s)
 {
     const struct plan *plan = work->plan;
     double seconds = 0.0, size = (double)dtype_size(plan->graph->compute_dtype);
@@ -207,7 +209,8 @@ static double gather_seconds(const struct cost_work *work, double computing_s)
     for (int bucket = 0; bucket < plan->bucket_count && plan->zero_stage != 0; bucket++)
         seconds += cost_ring_seconds(
             &work->route, size * (double)(plan->buckets[bucket].end - plan->buckets[bucket].begin));
-    return seconds;
+    double hidden = seconds < forward_s ? seconds : forward_s;
+    return seconds - overlap_share(work) * hidden;
 }
 
 static double exchange_seconds(const struct cost_work *work)
@@ -232,7 +235,7 @@ static enum muster_status parts_fill(const struct cost_work *work, struct cost_p
     out->part_s[COST_FOLD] = fold_seconds(work);
     out->part_s[COST_REDUCE] = reduce_seconds(work, last_op, &out->reduce_s);
     out->part_s[COST_OPTIMIZER] = optimizer_seconds(work);
-    out->part_s[COST_GATHER] = gather_seconds(work, slots * (forward + backward));
+    out->part_s[COST_GATHER] = gather_seconds(work, forward, slots * (forward + backward));
     out->part_s[COST_EXCHANGE] = exchange_seconds(work);
     alloc_free(last_op);
     for (int part = 0; part < COST_PART_COUNT; part++)

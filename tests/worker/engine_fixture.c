@@ -213,16 +213,21 @@ void engine_gradients_zero(struct engine *engine)
                 &err);
 }
 
-void engine_train(struct engine *engine, int slot)
+struct executor_step engine_training_step(const struct engine *engine, int slot)
 {
-    engine_gradients_zero(engine);
-    struct executor_step step = {
+    return (struct executor_step){
         .seed = ENGINE_SEED,
         .step = ENGINE_STEP,
         .slot = slot,
         .gradient_scale = (float)(1.0 / (double)engine->graph->tokens),
         .gradients = (float *)(void *)engine->gradients.block,
     };
+}
+
+void engine_train(struct engine *engine, int slot)
+{
+    struct executor_step step = engine_training_step(engine, slot);
+    engine_gradients_zero(engine);
     engine_step(engine, &step);
 }
 

@@ -50,6 +50,8 @@ void engine_feed_ids(struct engine *engine, const int32_t *ids);
 
 /** Poisons the activations and runs one micro-step; gradients are added to what is there. */
 void engine_step(struct engine *engine, const struct executor_step *step);
+/** `slot` of step 7 with gradient_scale = 1 / tokens. */
+struct executor_step engine_training_step(const struct engine *engine, int slot);
 /** Zeroes the gradients and runs `slot` of step 7 with gradient_scale = 1 / tokens. */
 void engine_train(struct engine *engine, int slot);
 /** Forward only. */

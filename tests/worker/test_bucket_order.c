@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * When a bucket may start its reduction, seen from the gradients themselves: a step is run operation by
- * operation, and the operation that changed a bucket last is what bucket_order must have said.
+ * operation, and the operation that changed a bucket last is what bucket_order must have said. And which
+ * buckets an operation reads: a step whose weights come only when bucket_order says so computes what it
+ * always does.
  */
 #include <check.h>
 #include <stdlib.h>
@@ -84,11 +86,72 @@ START_TEST(a_bucket_is_complete_after_exactly_the_operation_that_is_named)
 }
 END_TEST
 
+struct arrival {
+    const struct plan *plan;
+    const float *source; /* the weights of the flat space */
+    float *weights;      /* where operations read them; what has not come is not a number */
+    int *first_read;     /* [op_count] */
+    int there;           /* buckets from here on have come */
+    int late;            /* arrivals after the first operation */
+};
+
+static enum muster_status arrival_before(void *context, int op, struct muster_error *err)
+{
+    (void)err;
+    struct arrival *arrival = context;
+    while (arrival->there > arrival->first_read[op]) {
+        struct plan_range range = arrival->plan->buckets[--arrival->there];
+        memcpy(arrival->weights + range.begin, arrival->source + range.begin,
+               (size_t)(range.end - range.begin) * sizeof(float));
+        arrival->late += op > 0;
+    }
+    return MUSTER_OK;
+}
+
+START_TEST(an_operation_reads_no_bucket_above_the_one_that_is_named)
+{
+    struct engine_options options = {.backend = ENGINE_REF,
+                                     .config = model_case_config((enum model_type)(_i % 3)),
+                                     .dtype = DTYPE_F32,
+                                     .recompute = (enum recompute)(_i / 3)};
+    struct engine engine;
+    engine_init(&engine, &options);
+    struct plan_range buckets[BUCKETS];
+    buckets_cut(buckets, engine.flat_count);
+    struct plan plan = {.graph = engine.graph, .buckets = buckets, .bucket_count = BUCKETS};
+    engine_train(&engine, 0);
+    float *wanted = engine_gradients_copy(&engine);
+
+    size_t bytes = (size_t)engine.flat_count * sizeof(float);
+    struct arrival arrival = {.plan = &plan,
+                              .source = engine.master,
+                              .weights = (float *)engine.params.block,
+                              .first_read = calloc((size_t)engine.graph->op_count, sizeof(int)),
+                              .there = BUCKETS};
+    ck_assert_ptr_nonnull(arrival.first_read);
+    bucket_order_fill_reads(&plan, arrival.first_read);
+    memset(arrival.weights, 0xff, bytes);
+    engine_gradients_zero(&engine);
+    struct executor_step step = engine_training_step(&engine, 0);
+    step.before = arrival_before;
+    step.before_context = &arrival;
+    engine_step(&engine, &step);
+    float *found = engine_gradients_copy(&engine);
+    ck_assert_mem_eq(found, wanted, bytes);
+    ck_assert_int_gt(arrival.late, BUCKETS / 2); /* or nothing could overlap */
+    free(found);
+    free(wanted);
+    free(arrival.first_read);
+    engine_release(&engine);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("bucket_order");
     TCase *tcase = tcase_create("bucket_order");
     tcase_add_loop_test(tcase, a_bucket_is_complete_after_exactly_the_operation_that_is_named, 0, 9);
+    tcase_add_loop_test(tcase, an_operation_reads_no_bucket_above_the_one_that_is_named, 0, 9);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
