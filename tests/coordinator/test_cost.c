@@ -240,6 +240,24 @@ START_TEST(zero_stages_move_what_they_share_out)
 }
 END_TEST
 
+START_TEST(new_weights_hide_behind_one_forward_pass_where_communication_overlaps)
+{
+    struct machine_profile profile = profile_free(MACHINE_CUDA);
+    struct plan *plan = plan_make(2, true);
+    profile.host = (struct machine_link){0.0, 1e9};
+    double ring = 0.5 * 4.0 * (double)plan->flat_count / 1e9;
+    profile.rates.operation_s = 0.1 * ring / plan->graph->forward_count;
+    struct cost_prediction apart = predict(plan, &profile, 1, false);
+    struct cost_prediction overlapped = predict(plan, &profile, 1, true);
+    double pass = apart.part_s[COST_FORWARD] / (SLOTS / 2);
+    ck_assert_close(apart.part_s[COST_GATHER], ring);
+    ck_assert_close(overlapped.part_s[COST_GATHER], ring - pass);
+    profile.rates.operation_s *= 100.0;
+    ck_assert_double_eq(predict(plan, &profile, 1, true).part_s[COST_GATHER], 0.0);
+    plan_destroy(plan);
+}
+END_TEST
+
 /* On three ranks blocks of one, one and two logical workers. */
 START_TEST(a_rank_with_more_logical_workers_sets_the_pace)
 {
@@ -520,6 +538,7 @@ int main(void)
     tcase_add_test(tests, an_exact_reduction_between_gpus_is_messages_to_every_owner);
     tcase_add_loop_test(tests, on_cpus_the_ranks_of_a_host_add_before_hosts_talk, 0, 2);
     tcase_add_test(tests, zero_stages_move_what_they_share_out);
+    tcase_add_test(tests, new_weights_hide_behind_one_forward_pass_where_communication_overlaps);
     tcase_add_test(tests, a_rank_with_more_logical_workers_sets_the_pace);
     tcase_add_test(tests, a_fast_reduction_between_gpus_is_a_ring);
     tcase_add_test(tests, a_ring_tends_to_the_bytes_over_the_bandwidth);
