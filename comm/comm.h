@@ -66,7 +66,7 @@ struct comm {
     const int *node_of;         /* [size] the host of each rank; NULL: all are on one */
     struct comm_local *local; /* memory that ranks of a host share (comm/local.h); NULL: none, on all ranks */
     bool any_thread;          /* calls may come from any thread, one at a time */
-    int64_t sequence;         /* number of the collective in progress or last done, for messages */
+    _Atomic int64_t sequence; /* number of the collective in progress or last done; a watchdog reads it */
     int64_t bytes_sent; /* payload handed to other ranks, by messages once per receiver, through shared memory
                            once */
     int64_t bytes_across; /* of these, what went to ranks on other hosts */

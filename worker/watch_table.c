@@ -165,8 +165,9 @@ struct watch_verdict watch_table_judge(const struct watch_table *table, double n
 {
     struct watch_verdict verdict = {.rank = -1};
     for (int rank = 0; rank < table->count; rank++) {
-        if (table->ranks[rank].died)
-            verdict_add(&verdict, WATCH_DIED, rank, 0.0);
+        const struct watch_rank *entry = &table->ranks[rank];
+        if (entry->died)
+            verdict_add(&verdict, WATCH_DIED, rank, now_s - entry->heard_s);
     }
     bool was_away = table->returned_s >= 0.0 && now_s - table->returned_s < table->silence_s;
     if (verdict.count > 0 && was_away)

@@ -40,7 +40,7 @@ struct watch_verdict {
     enum watch_finding finding;
     int rank;      /* the first of those lost; -1 when all stand still */
     int count;     /* how many are */
-    double time_s; /* for how long */
+    double time_s; /* for how long; of one that died, since it last spoke */
 };
 
 struct watch_rank {

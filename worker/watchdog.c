@@ -60,12 +60,17 @@ struct watchdog {
     bool stop;
 };
 
+/* 0 for NULL. */
+static int64_t collective_of(const struct comm *comm)
+{
+    return comm != NULL ? atomic_load_explicit(&comm->sequence, memory_order_relaxed) : 0;
+}
+
 static int64_t watchdog_collective(struct watchdog *w)
 {
     pthread_mutex_lock(&w->mutex);
     if (w->host != NULL || w->device != NULL) {
-        w->collective = w->host != NULL ? __atomic_load_n(&w->host->sequence, __ATOMIC_RELAXED) : 0;
-        w->collective += w->device != NULL ? __atomic_load_n(&w->device->sequence, __ATOMIC_RELAXED) : 0;
+        w->collective = collective_of(w->host) + collective_of(w->device);
     }
     int64_t collective = w->collective;
     pthread_mutex_unlock(&w->mutex);
@@ -145,11 +150,11 @@ static const char *verdict_kind(enum watch_finding finding)
     return finding == WATCH_DIED ? "death" : "stopped";
 }
 
-static void verdict_print(const struct watchdog *w, const struct watch_verdict *verdict, char *out,
-                          size_t size)
+/* \param own  where this rank is now: a dead rank's last report may be several short steps older */
+static void verdict_print(const struct watchdog *w, const struct watch_verdict *verdict,
+                          const struct watch_report *own, char *out, size_t size)
 {
     int rank = verdict->rank >= 0 ? verdict->rank : w->rank;
-    const struct watch_report *own = &w->table.ranks[w->rank].report;
     char name[ROSTER_NAME_SIZE], place[96], others[48] = "", here[96];
     roster_name(&w->roster, rank, name);
     place_print(&w->table.ranks[rank].report, place, sizeof place);
@@ -158,7 +163,8 @@ static void verdict_print(const struct watchdog *w, const struct watch_verdict *
         snprintf(others, sizeof others, " and %d more", verdict->count - 1);
     switch (verdict->finding) {
     case WATCH_DIED:
-        snprintf(out, size, "%s%s died, last seen %s", name, others, place);
+        snprintf(out, size, "%s%s died, last seen %.1f s before %s; rank %d is %s, collective #%lld", name,
+                 others, verdict->time_s, place, w->rank, here, (long long)own->collective);
         break;
     case WATCH_SILENT:
         snprintf(out, size,
@@ -236,14 +242,16 @@ static void watchdog_end(struct watchdog *w, int grace_ms)
 static void watchdog_conclude(struct watchdog *w, const struct watch_verdict *verdict)
 {
     struct watch_message message = {.kind = WATCH_MESSAGE_VERDICT, .rank = verdict->rank};
-    verdict_print(w, verdict, message.text, sizeof message.text);
+    const struct watch_report own = watchdog_here(w);
+    verdict_print(w, verdict, &own, message.text, sizeof message.text);
     alarm(ENDING_S);
     if (verdict->finding != WATCH_LEFT_BEHIND) {
-        const struct watch_report *report =
-            &w->table.ranks[verdict->rank >= 0 ? verdict->rank : w->rank].report;
-        message.report = *report;
+        message.report = verdict->rank >= 0 ? w->table.ranks[verdict->rank].report : own;
+        bool speaks = verdict->finding == WATCH_STANDS_STILL;
+        if (!speaks && message.report.step < own.step) /* where nobody gets without it */
+            message.report.step = own.step;
         watch_channel_send(w->channel, &message);
-        if (event_write(w, verdict_kind(verdict->finding), verdict->rank, report, message.text))
+        if (event_write(w, verdict_kind(verdict->finding), verdict->rank, &message.report, message.text))
             log_console_level_set(LOG_ERROR); /* one rank speaks for all */
     }
     log_error("%s", message.text);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 #
 # Each of three ranks is stopped (SIGSTOP, which Open MPI never notices) and killed in turn, and two hang. The job must end by
-# itself, and the event log name that rank and no other, with its step and phase; the ranks that waited leave their stacks.
+# itself, and the event log name that rank and no other, with its phase and a step that the others have not left behind; the
+# ranks that waited leave their stacks.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -12,7 +13,7 @@ job=(train.max_steps=1000000 checkpoint.save_interval=0 logging.interval=150 fau
 
 # lose KIND RANK ACTION ...: runs the job, does ACTION in the middle; what the event log says about it.
 lose() {
-    local kind=$1 victim=$2 rank
+    local kind=$1 victim=$2 rank named finished
     shift 2
     rm -rf "$folder/lost.run"
     start 3 lost
@@ -30,6 +31,9 @@ lose() {
         fi
     done
     must_say "rank $victim \\([^)]+\\) (died|stopped).* at step [0-9]+"
+    named=$(sed -nE 's/.*"step": ([0-9]+).*/\1/p' "$events")
+    finished=$(tail -n 1 "$folder/lost.run/metrics.jsonl" | sed -nE 's/^\{"step": ([0-9]+),.*/\1/p')
+    [[ $named -ge $finished ]] || fail "rank $victim is named at step $named, but all have finished step $finished"
     cat "$events"
 }
 

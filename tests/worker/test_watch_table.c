@@ -178,9 +178,10 @@ START_TEST(a_connection_that_ends_is_a_death_at_once_unless_there_was_a_goodbye)
     watch_table_died(&table, 1);
     ck_assert_int_eq(pass(100, 0xf & ~2u, 0xf).finding, WATCH_WELL);
     watch_table_died(&table, 2);
-    struct watch_verdict verdict = watch_table_judge(&table, now_s);
+    struct watch_verdict verdict = watch_table_judge(&table, now_s + 0.125);
     ck_assert_int_eq(verdict.finding, WATCH_DIED);
     ck_assert_int_eq(verdict.rank, 2);
+    ck_assert_double_eq(verdict.time_s, 0.125);
 }
 END_TEST
 
