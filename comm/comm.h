@@ -83,6 +83,9 @@ enum muster_status comm_loopback_create(struct comm **out, struct muster_error *
  */
 enum muster_status comm_mpi_create(struct comm **out, struct muster_error *err);
 
+/** What the MPI library at hand calls itself, "Open MPI 4.1.4"; also before MPI is started. */
+void comm_mpi_library(char *out, size_t size);
+
 /**
  * A second communicator over the ranks of `c`, for another thread: calls on `c` and on the duplicate may be
  * inside MPI at the same time and do not wait for each other. Each keeps to one thread at a time, has its own
@@ -109,8 +112,8 @@ enum muster_status comm_mpi_hierarchy_set(struct comm *c, bool on, struct muster
  * the job, whose end is near (comm_abort).
  *
  * Waits over MPI are patient: they ask MPI without pause for some tens of microseconds, then let other
- * threads run in between, and after a tenth of a millisecond sleep in between. A long wait takes about 15% of a
- * core (docs/COMMUNICATION.md). Data moves only while some thread of the rank is inside a call of MPI.
+ * threads run in between, and after a tenth of a millisecond sleep in between. A long wait takes about 15% of
+ * a core (docs/COMMUNICATION.md). Data moves only while some thread of the rank is inside a call of MPI.
  */
 void comm_timeout_set(struct comm *c, int64_t timeout_ms);
 

@@ -5,6 +5,7 @@
  */
 #include "comm/mpi_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -249,6 +250,21 @@ enum muster_status comm_mpi_create(struct comm **out, struct muster_error *err)
     mpi_launch_transport(m->base.node_count, getenv, m->transport, sizeof(m->transport));
     *out = &m->base;
     return MUSTER_OK;
+}
+
+/* "Open MPI v4.1.4, package: …", or several lines. */
+void comm_mpi_library(char *out, size_t size)
+{
+    char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length = 0;
+    if (size == 0 || MPI_Get_library_version(text, &length) != MPI_SUCCESS)
+        length = 0;
+    text[length] = '\0';
+    text[strcspn(text, ",\n")] = '\0';
+    char *number = strstr(text, " v");
+    if (number != NULL)
+        memmove(number + 1, number + 2, strlen(number + 1));
+    snprintf(out, size, "%s", text);
 }
 
 enum muster_status comm_mpi_duplicate(struct comm *c, struct comm **out, struct muster_error *err)

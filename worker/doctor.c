@@ -88,8 +88,8 @@ static enum muster_status doctor_look(struct doctor *d, const struct doctor_opti
         status = doctor_plan(d, err);
     d->given.folder = d->has_share ? d->share.job->output_dir : ".";
     if (status == MUSTER_OK)
-        status = doctor_facts_gather(d->comm, d->has_share ? &d->share : NULL, d->given.folder, PROBE_BYTES,
-                                     d->facts, err);
+        status = doctor_facts_gather(d->comm, d->has_share ? &d->share : NULL, d->device.plugin != NULL,
+                                     d->given.folder, PROBE_BYTES, d->facts, err);
     if (status == MUSTER_OK)
         status = doctor_bandwidth(d->comm, REDUCE_BYTES, &d->given.bandwidth_bytes_per_s, err);
     return status;

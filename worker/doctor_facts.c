@@ -168,8 +168,8 @@ static void data_open(const struct job_share *share, struct doctor_facts *mine)
     }
 }
 
-enum muster_status doctor_facts_gather(struct comm *comm, const struct job_share *share, const char *folder,
-                                       int64_t probe_bytes, struct doctor_facts *all,
+enum muster_status doctor_facts_gather(struct comm *comm, const struct job_share *share, bool gpu,
+                                       const char *folder, int64_t probe_bytes, struct doctor_facts *all,
                                        struct muster_error *err)
 {
     struct doctor_facts *mine = &all[comm->rank];
@@ -186,6 +186,7 @@ enum muster_status doctor_facts_gather(struct comm *comm, const struct job_share
                                   .is_writer = comm->local_rank == 0,
                                   .folder_free_bytes = -1};
     gethostname(mine->host, sizeof mine->host - 1);
+    doctor_versions_find(gpu, &mine->versions);
     if (share != NULL)
         data_open(share, mine);
     enum muster_status status = clock_compare(comm, &mine->clock_ahead_s, err);

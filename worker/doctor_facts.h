@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "comm/comm.h"
+#include "worker/doctor_versions.h"
 #include "worker/job_share.h"
 
 enum { DOCTOR_HOST_SIZE = 64, DOCTOR_REASON_SIZE = 200 };
@@ -16,7 +17,8 @@ enum { DOCTOR_HOST_SIZE = 64, DOCTOR_REASON_SIZE = 200 };
 struct doctor_facts {
     char host[DOCTOR_HOST_SIZE];
     int node, local_size;
-    struct hash128 program;             /* of the bytes of the running executable */
+    struct hash128 program; /* of the bytes of the running executable */
+    struct doctor_versions versions;
     double clock_ahead_s;               /* of rank 0's, smallest over a few barriers */
     int64_t memory_bytes, shared_bytes; /* free now: for processes (cgroup limits counted), in /dev/shm */
     bool sees_folder;                   /* the file that rank 0 put into the run's folder */
@@ -28,11 +30,11 @@ struct doctor_facts {
 
 /**
  * Looks around and shares what was seen: all[0 … size). `folder` is the run's folder, or the current one
- * without a job; a file of `probe_bytes` is written to it, and removed. \param share  NULL without a job.
- * Collective.
+ * without a job; a file of `probe_bytes` is written to it, and removed. \param share  NULL without a job
+ * \param gpu  the ranks would compute on GPUs. Collective.
  */
-enum muster_status doctor_facts_gather(struct comm *comm, const struct job_share *share, const char *folder,
-                                       int64_t probe_bytes, struct doctor_facts *all,
+enum muster_status doctor_facts_gather(struct comm *comm, const struct job_share *share, bool gpu,
+                                       const char *folder, int64_t probe_bytes, struct doctor_facts *all,
                                        struct muster_error *err);
 
 /** Bytes a second and rank of an all-reduce of `bytes`, over the wire ("bus bandwidth": 2 (n-1)/n times the

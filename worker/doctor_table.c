@@ -63,6 +63,50 @@ static void programs_check(struct table *table)
     line_print(table, DOCTOR_OK, "programs", NULL, "every rank runs the same muster-worker");
 }
 
+/* The first rank that has another version of this part than rank 0; -1 when all are alike. */
+static int version_odd(const struct table *table, enum doctor_part part)
+{
+    const struct doctor_facts *facts = table->given->facts;
+    for (int rank = 1; rank < table->given->rank_count; rank++) {
+        if (strcmp(facts[rank].versions.text[part], facts[0].versions.text[part]) != 0)
+            return rank;
+    }
+    return -1;
+}
+
+static void version_differs(struct table *table, enum doctor_part part, int rank)
+{
+    const struct doctor_facts *odd = &table->given->facts[rank], *first = table->given->facts;
+    const char *name = doctor_part_name(part), *blank = name[0] != '\0' ? " " : "";
+    const char *has = odd->versions.text[part], *other = first->versions.text[part];
+    line_print(table, part == DOCTOR_DRIVER ? DOCTOR_NOTE : DOCTOR_RED, "versions",
+               part == DOCTOR_DRIVER ? "it may work; the same driver everywhere is one question less"
+                                     : "load the same modules, or the same container, on every host",
+               "rank %d on %s has %s%s%s, rank 0 on %s %s", rank, odd->host, name, blank,
+               has[0] != '\0' ? has : "none", first->host, other[0] != '\0' ? other : "none");
+}
+
+/* What one host has otherwise than another fails late, or computes other bits. */
+static void versions_check(struct table *table)
+{
+    const struct doctor_versions *first = &table->given->facts[0].versions;
+    char all[DOCTOR_PART_COUNT * (DOCTOR_VERSION_SIZE + 16)] = "";
+    bool differ = false;
+    for (int part = 0; part < DOCTOR_PART_COUNT; part++) {
+        size_t used = strlen(all);
+        const char *name = doctor_part_name(part);
+        int odd = version_odd(table, part);
+        if (odd >= 0)
+            version_differs(table, part, odd);
+        else if (first->text[part][0] != '\0')
+            snprintf(all + used, sizeof all - used, "%s%s%s%s", used > 0 ? ", " : "", name,
+                     name[0] != '\0' ? " " : "", first->text[part]);
+        differ |= odd >= 0;
+    }
+    if (all[0] != '\0')
+        line_print(table, DOCTOR_OK, "versions", NULL, "%s%s", differ ? "alike: " : "", all);
+}
+
 static void clocks_check(struct table *table)
 {
     const struct doctor_facts *facts = table->given->facts;
@@ -216,9 +260,10 @@ static void bandwidth_check(struct table *table)
 
 int doctor_table_print(const struct doctor_case *given, struct text *out)
 {
-    static void (*const checks[])(struct table *) = {ranks_check,  programs_check, clocks_check, job_check,
-                                                     data_check,   folder_check,   space_check,  memory_check,
-                                                     device_check, bandwidth_check};
+    static void (*const checks[])(struct table *) = {
+        ranks_check,  programs_check, versions_check, clocks_check, job_check,       data_check,
+        folder_check, space_check,    memory_check,   device_check, bandwidth_check,
+    };
     struct table table = {.given = given, .out = out};
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++)
         checks[i](&table);

@@ -15,6 +15,7 @@ write_job job
 doctor "$folder/job.yaml" -n 3 --floor 0
 must_exit 0
 must_say '^ok +MPI +3 ranks on 1 host'
+must_say '^ok +versions +Open MPI [0-9]+\.[0-9]+\.[0-9]+'
 for what in programs clocks job data 'run folder' 'free space' memory devices all-reduce; do
     must_say "^(ok|note) +$what "
 done

@@ -17,15 +17,18 @@ static struct text out;
 static void setup(void)
 {
     for (int rank = 0; rank < RANKS; rank++) {
-        facts[rank] = (struct doctor_facts){.node = rank / 2,
-                                            .local_size = 2,
-                                            .program = {1, 2},
-                                            .memory_bytes = (int64_t)8 << 30,
-                                            .shared_bytes = (int64_t)1 << 30,
-                                            .sees_folder = true,
-                                            .is_writer = rank % 2 == 0,
-                                            .folder_free_bytes = (int64_t)100 << 30,
-                                            .write_bytes_per_s = 1e9};
+        facts[rank] = (struct doctor_facts){
+            .node = rank / 2,
+            .local_size = 2,
+            .program = {1, 2},
+            .versions =
+                {{[DOCTOR_MPI] = "Open MPI 4.1.4", [DOCTOR_DRIVER] = "550.54.15", [DOCTOR_NCCL] = "2.28.9"}},
+            .memory_bytes = (int64_t)8 << 30,
+            .shared_bytes = (int64_t)1 << 30,
+            .sees_folder = true,
+            .is_writer = rank % 2 == 0,
+            .folder_free_bytes = (int64_t)100 << 30,
+            .write_bytes_per_s = 1e9};
         snprintf(facts[rank].host, sizeof facts[rank].host, "node%d", rank / 2 + 1);
     }
     given = (struct doctor_case){.facts = facts,
@@ -68,6 +71,24 @@ START_TEST(another_build_on_one_host_is_named)
     facts[3].program.low = 3;
     expect(1, "rank 3 on node2 runs another muster-worker than rank 0 on node1");
     ck_assert_ptr_nonnull(strstr(out.data, "-> install the same build"));
+}
+END_TEST
+
+START_TEST(versions_are_told_and_a_host_with_another_one_is_red)
+{
+    expect(0, "ok    versions         Open MPI 4.1.4, NVIDIA driver 550.54.15, NCCL 2.28.9\n");
+    strcpy(facts[2].versions.text[DOCTOR_NCCL], "2.27.3");
+    expect(1, "RED   versions         rank 2 on node2 has NCCL 2.27.3, rank 0 on node1 2.28.9\n");
+    ck_assert_ptr_nonnull(strstr(out.data, "alike: Open MPI 4.1.4, NVIDIA driver 550.54.15\n"));
+    strcpy(facts[3].versions.text[DOCTOR_MPI], "Open MPI 5.0.3");
+    expect(2, "rank 3 on node2 has Open MPI 5.0.3, rank 0 on node1 Open MPI 4.1.4\n");
+}
+END_TEST
+
+START_TEST(another_driver_is_a_note)
+{
+    strcpy(facts[1].versions.text[DOCTOR_DRIVER], "");
+    expect(0, "note  versions         rank 1 on node1 has NVIDIA driver none, rank 0 on node1 550.54.15\n");
 }
 END_TEST
 
@@ -135,6 +156,8 @@ int main(void)
     tcase_add_checked_fixture(cases, setup, teardown);
     tcase_add_test(cases, a_sound_machine_has_no_red_line);
     tcase_add_test(cases, another_build_on_one_host_is_named);
+    tcase_add_test(cases, versions_are_told_and_a_host_with_another_one_is_red);
+    tcase_add_test(cases, another_driver_is_a_note);
     tcase_add_test(cases, a_clock_that_is_off_is_a_note_and_far_off_red);
     tcase_add_test(cases, data_that_one_rank_cannot_open_are_red);
     tcase_add_test(cases, a_folder_that_is_not_shared_or_not_writable_is_red);
