@@ -180,7 +180,10 @@ static enum muster_status launch_prepare(struct supervise *s, struct launch_comm
 {
     char path[FS_PATH_MAX], hosts[FS_PATH_MAX], number[32];
     struct launch_options options = s->options->launch;
-    enum muster_status status = supervise_progress_read(s->options->job, &s->before, err);
+    enum muster_status status =
+        s->launches > 0 ? epoch_check(run_folder(s), s->epoch, err) : MUSTER_OK; /* ours, while it waited? */
+    if (status == MUSTER_OK)
+        status = supervise_progress_read(s->options->job, &s->before, err);
     if (status == MUSTER_OK)
         status = resume_choose(s, path, &options.resume, err);
     options.ranks = s->ranks_left > 0 ? s->ranks_left : options.ranks;
@@ -287,6 +290,17 @@ static void restart_print(const struct supervise *s, const struct supervise_verd
                ranks == 1 ? "" : "s", s->history.restarts, s->limits.max_restarts);
 }
 
+/* Whether another supervisor has started the run since: its launches are the newer ones, and are left alone.
+ */
+static bool is_taken_over(const struct supervise *s, struct text *said)
+{
+    struct muster_error fence;
+    if (epoch_check(run_folder(s), s->epoch, &fence) != MUSTER_ERR_FENCED)
+        return false;
+    text_print(said, "; giving up: another `muster run` has taken this run over, and goes on with it");
+    return true;
+}
+
 /* True when the ranks are to be started again; otherwise *exit_code is the run's. */
 static bool death_answer(struct supervise *s, struct launch_outcome *outcome, int *exit_code)
 {
@@ -297,9 +311,10 @@ static bool death_answer(struct supervise *s, struct launch_outcome *outcome, in
     cause_print(s, outcome, &said);
     *exit_code = outcome->stops == 1 ? MUSTER_EXIT_RESUMABLE : MUSTER_EXIT_FAILED;
     bool asked = outcome->stops > 0 || s->options->no_restart;
-    if (!asked)
+    bool taken_over = is_taken_over(s, &said);
+    if (!asked && !taken_over)
         supervise_roster_blame(&s->roster, outcome, unix_s());
-    bool known = !asked && supervise_progress_read(s->options->job, &now, NULL) == MUSTER_OK;
+    bool known = !asked && !taken_over && supervise_progress_read(s->options->job, &now, NULL) == MUSTER_OK;
     if (known) {
         const struct supervise_death death = {now.saved_step, now.step_unix_s > s->before.step_unix_s};
         verdict = supervise_judge(&s->limits, &s->history, &death);
@@ -312,7 +327,7 @@ static bool death_answer(struct supervise *s, struct launch_outcome *outcome, in
     }
     if (verdict.restart) {
         restart_print(s, &verdict, &said);
-    } else {
+    } else if (!taken_over) {
         text_print(&said, "%s%s; ", known ? "; giving up: " : "", verdict.why);
         advice_print(s, &said);
     }
