@@ -33,7 +33,7 @@ struct run {
     sigset_t mask_before;
     int signals_fd, timer_fd, errors_fd; /* -1 = closed */
     pid_t mpirun;
-    int end_signal; /* what makes it end the ranks at once */
+    int end_signal;    /* what makes it end the ranks at once */
     bool had_children; /* before the start: then descendants that come to us may be others' */
     int stops;         /* signals to us: 1 = asked to save and leave, 2 = to end, 3 = killed */
     bool on_request;   /* asked to save and leave by LAUNCH_SAVE */
@@ -290,13 +290,15 @@ static void orphans_kill(void)
     fclose(children);
 }
 
-/* Ranks notice within 1.5 s that mpirun is gone, unless they are stopped or hang in a system call. */
+/* Ranks notice within 1.5 s that mpirun is gone, unless they are stopped or hang in a system call. Those of
+ * an mpirun that was killed have nothing to wait for, but the save that they were asked for. */
 static void run_end_orphans(struct run *run)
 {
-    int rounds = 0;
+    int rounds = 0, patience_ms = run->supervision->orphan_ms;
+    bool saving = run->stops == 1 || run->on_request;
     if (run->had_children)
         return;
-    run_timer_set(run, run->supervision->orphan_ms, run->supervision->orphan_ms);
+    run_timer_set(run, WIFSIGNALED(run->wait_status) && !saving ? 1 : patience_ms, patience_ms);
     for (;;) {
         pid_t gone;
         while ((gone = waitpid(-1, NULL, WNOHANG)) > 0)

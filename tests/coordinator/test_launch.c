@@ -180,14 +180,26 @@ START_TEST(a_stop_before_the_ranks_listen_is_resumable)
 }
 END_TEST
 
-START_TEST(a_rank_that_outlives_mpirun_is_ended)
+static void expect_orphan_ended(void)
 {
     int orphan = 0;
-    supervision.orphan_ms = 10;
-    ck_assert_int_eq(run_fake("orphan:0 raise:9"), 1);
     const char *line = strstr(report.data, "orphan ");
     ck_assert(line != NULL && sscanf(line, "orphan %d", &orphan) == 1);
     ck_assert(kill(orphan, 0) != 0 && errno == ESRCH);
+}
+
+START_TEST(a_rank_that_outlives_mpirun_is_ended)
+{
+    supervision.orphan_ms = 10;
+    ck_assert_int_eq(run_fake("orphan:0 exit:1"), 1);
+    expect_orphan_ended();
+}
+END_TEST
+
+START_TEST(nobody_waits_for_the_ranks_of_an_mpirun_that_was_killed)
+{
+    ck_assert_int_eq(run_fake("orphan:0 raise:9"), 1);
+    expect_orphan_ended();
 }
 END_TEST
 
@@ -296,6 +308,7 @@ int main(void)
     tcase_add_test(cases, the_third_signal_does_not_wait);
     tcase_add_test(cases, a_stop_before_the_ranks_listen_is_resumable);
     tcase_add_test(cases, a_rank_that_outlives_mpirun_is_ended);
+    tcase_add_test(cases, nobody_waits_for_the_ranks_of_an_mpirun_that_was_killed);
     tcase_add_test(cases, signals_are_as_before_when_it_is_over);
     tcase_add_test(cases, a_missing_mpirun_is_told_and_nothing_is_started);
     tcase_add_test(cases, the_program_starts_the_worker_beside_it_with_unharmed_words);
