@@ -10,41 +10,62 @@
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
-#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 
-enum { TELEMETRY_METRICS_MAX = 1 << 30 };
+/* The step that a line is about; INT64_MAX for what cannot be read. \param trained  out: it is that of a
+ * step, not of an evaluation or a checkpoint, which may come later than steps that follow */
+static int64_t line_step(const char *line, size_t bytes, bool *trained)
+{
+    json_t *read = json_loadb(line, bytes, 0, NULL);
+    int64_t step = read ? json_integer_value(json_object_get(read, "step")) : INT64_MAX;
+    *trained = read && json_object_get(read, "loss");
+    json_decref(read);
+    return step;
+}
+
+/* How much of the log is about steps up to `first_step`. Looks from the end: that of a long run is large. */
+static size_t telemetry_keep(const char *data, size_t bytes, int64_t first_step)
+{
+    bool trained = false;
+    size_t begin = bytes; /* of the lines that must be looked at in order */
+    while (begin > 0) {
+        const char *before = memrchr(data, '\n', begin - 1);
+        size_t line = before ? (size_t)(before - data) + 1 : 0;
+        int64_t step = line_step(data + line, begin - line, &trained);
+        begin = line;
+        if (trained && step <= first_step)
+            break;
+    }
+    while (begin < bytes) {
+        const char *end = memchr(data + begin, '\n', bytes - begin);
+        if (!end || line_step(data + begin, (size_t)(end - data) - begin, &trained) > first_step)
+            break;
+        begin = (size_t)(end - data) + 1;
+    }
+    return begin;
+}
 
 /* Keeps the lines of steps up to `first_step`: what came after belongs to a past that did not happen. */
 static enum muster_status telemetry_truncate(const char *path, int64_t first_step, struct muster_error *err)
 {
+    struct fs_map map;
     if (!fs_exists(path))
         return MUSTER_OK;
-    char *data = NULL;
-    size_t bytes = 0, kept = 0;
-    enum muster_status status = fs_file_read(path, TELEMETRY_METRICS_MAX, &data, &bytes, err);
+    enum muster_status status = fs_map_open(&map, path, err);
     if (status)
         return status;
-    while (kept < bytes) {
-        char *end = memchr(data + kept, '\n', bytes - kept);
-        if (!end)
-            break;
-        json_t *line = json_loadb(data + kept, (size_t)(end - data) - kept, 0, NULL);
-        json_int_t step = line ? json_integer_value(json_object_get(line, "step")) : INT64_MAX;
-        json_decref(line);
-        if (step > first_step)
-            break;
-        kept = (size_t)(end - data) + 1;
-    }
-    if (kept < bytes)
-        status = fs_file_write(path, data, kept, err);
-    alloc_free(data);
-    return status;
+    size_t kept = telemetry_keep((const char *)map.data, map.bytes, first_step);
+    bool shorter = kept < map.bytes;
+    fs_map_release(&map);
+    if (shorter && truncate(path, (off_t)kept) != 0)
+        return muster_error_set_errno(err, errno, "shorten %s", path);
+    return MUSTER_OK;
 }
 
 static enum muster_status telemetry_open_metrics(struct telemetry *t, int64_t first_step,

@@ -164,7 +164,8 @@ static enum muster_status saved_read(const char *dir, struct supervise_progress 
     return status;
 }
 
-/* The last complete line's step. A line is far shorter than what is read. */
+/* The last step with a complete line; a checkpoint's own line comes when it is written, steps later. A line
+ * is far shorter than what is read. */
 static int64_t metrics_step(const char *path)
 {
     char tail[TAIL_BYTES + 1];
@@ -178,7 +179,8 @@ static int64_t metrics_step(const char *path)
     tail[got > 0 ? got : 0] = '\0';
     for (char *line = tail, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
         long long found;
-        if (sscanf(line, "{\"step\": %lld", &found) == 1)
+        char quote;
+        if (sscanf(line, "{\"step\": %lld, \"loss%c", &found, &quote) == 2)
             step = found;
     }
     return step;
