@@ -47,6 +47,15 @@ START_TEST(the_table_gives_what_the_instruction_gives_for_every_length_and_align
 }
 END_TEST
 
+START_TEST(the_lanes_of_a_long_buffer_give_what_the_table_gives)
+{
+    static unsigned char data[13 * CRC_LANE_BYTES + 5];
+    fill(data, sizeof data);
+    for (size_t bytes = 3 * CRC_LANE_BYTES - 1; bytes < sizeof data; bytes += CRC_LANE_BYTES / 2 + 1)
+        ck_assert_uint_eq(~crc_update_table(~7u, data + 3, bytes - 3), hash_crc32c(7, data + 3, bytes - 3));
+}
+END_TEST
+
 START_TEST(a_crc_can_be_continued_at_any_byte)
 {
     unsigned char data[100];
@@ -153,6 +162,7 @@ int main(void)
     TCase *cases = tcase_create("hash");
     tcase_add_test(cases, crc32c_gives_the_vectors_of_rfc_3720);
     tcase_add_test(cases, the_table_gives_what_the_instruction_gives_for_every_length_and_alignment);
+    tcase_add_test(cases, the_lanes_of_a_long_buffer_give_what_the_table_gives);
     tcase_add_test(cases, a_crc_can_be_continued_at_any_byte);
     tcase_add_test(cases, a_crc_notices_every_flipped_bit);
     tcase_add_test(cases, xxh3_gives_the_published_vectors);
