@@ -117,6 +117,9 @@ struct ckpt_write_options {
 void ckpt_format_step(char *out, int64_t step);
 void ckpt_format_shard(char *out, int writer, int writer_count);
 
+/** The step of a checkpoint folder's name, or -1 when ckpt_format_step would not give that name. */
+int64_t ckpt_parse_step(const char *name);
+
 /**
  * Writes one durable shard of these pieces into `folder`. `record` receives the shard's part of the MANIFEST
  * as JSON text: file name, bytes, XXH3-128, CRC32C of every CKPT_BLOCK_BYTES block, slices. An empty piece
@@ -144,8 +147,8 @@ enum muster_status ckpt_chunk_hashes(const struct ckpt_layout *layout, const str
 /** The state hash from all chunks' hashes: all[kind · chunks + chunk]. {0, 0} when memory is short. */
 struct hash128 ckpt_state_hash(const struct ckpt_layout *layout, int64_t step, const struct hash128 *all);
 
-/** Writes the MANIFEST durably: the commit, or FENCED. `records` in writer order. The MANIFEST hashes itself (field
- * "manifest_xxh3", computed over the text without it). */
+/** Writes the MANIFEST durably: the commit, or FENCED. `records` in writer order. The MANIFEST hashes itself
+ * (field "manifest_xxh3", computed over the text without it). */
 enum muster_status ckpt_manifest_write(const char *folder, const struct ckpt_layout *layout,
                                        const struct ckpt_identity *identity, struct hash128 state_hash,
                                        const char *const *records, struct muster_error *err);
@@ -185,6 +188,9 @@ const struct ckpt_layout *ckpt_layout(const struct ckpt *ckpt);
  * MANIFEST. CORRUPT names file and first bad byte block. */
 enum muster_status ckpt_shard_verify(const struct ckpt *ckpt, int shard, struct muster_error *err);
 
+/** The part of ckpt_shard_verify that is about the header: the blocks that hold it, and what it says. */
+enum muster_status ckpt_header_verify(const struct ckpt *ckpt, int shard, struct muster_error *err);
+
 /** All shards, then the state hash recomputed from the data against the MANIFEST. */
 enum muster_status ckpt_verify(const struct ckpt *ckpt, struct muster_error *err);
 
@@ -197,6 +203,18 @@ enum muster_status ckpt_hash(const struct ckpt *ckpt, struct hash128 *out, struc
  */
 enum muster_status ckpt_read(const struct ckpt *ckpt, int kind, int64_t begin, int64_t end, float *out,
                              struct muster_error *err);
+
+/**
+ * Everything that the pieces want, each block compared with its CRC32C before its elements are put down;
+ * padding becomes zero. Reads nothing else and nothing twice. The caller compares headers
+ * (ckpt_header_verify) and the state hash. Memory: one block. \return CORRUPT names file and block; the
+ * pieces may then be partly written
+ */
+enum muster_status ckpt_pieces_read(const struct ckpt *ckpt, const struct ckpt_piece *pieces, int piece_count,
+                                    struct muster_error *err);
+
+/** Zeroes what belongs to no tensor. */
+void ckpt_padding_clear(const struct ckpt_layout *layout, const struct ckpt_piece *pieces, int piece_count);
 
 /** Where the data of a shard begin in its file, and where the file ends. */
 void ckpt_shard_span(const struct ckpt *ckpt, int shard, int64_t *begin, int64_t *end);

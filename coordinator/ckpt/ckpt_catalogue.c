@@ -19,8 +19,7 @@ void ckpt_format_step(char *out, int64_t step)
     snprintf(out, CKPT_FILE_NAME_SIZE, "%s%09" PRId64, step_prefix, step);
 }
 
-/* The step of a folder's name, or -1 when ckpt_format_step would not give that name. */
-static int64_t step_parse(const char *name)
+int64_t ckpt_parse_step(const char *name)
 {
     char again[CKPT_FILE_NAME_SIZE];
     int64_t step = 0;
@@ -81,7 +80,7 @@ enum muster_status ckpt_catalogue_read(const char *dir, struct ckpt_catalogue *c
             muster_error_set(err, MUSTER_ERR_NO_MEMORY, "%s: no memory for %zu entries", dir, list.count);
     for (size_t i = 0; i < list.count && status == MUSTER_OK; i++) {
         struct ckpt_entry *entry = &catalogue->entries[catalogue->count];
-        int64_t step = step_parse(list.names[i]);
+        int64_t step = ckpt_parse_step(list.names[i]);
         if (step < 0)
             continue;
         status = fs_path_join(path, dir, list.names[i], err);

@@ -84,6 +84,10 @@ void ckpt_state_stream_add(struct hash_stream *stream, struct hash128 chunk);
 enum muster_status ckpt_manifest_parse(const char *bytes, size_t size, const char *name, struct ckpt **out,
                                        struct muster_error *err);
 
+/** CORRUPT, naming the bytes, unless this block of a shard has the CRC32C that the MANIFEST records. */
+enum muster_status ckpt_block_check(const struct ckpt_shard *shard, const char *path, int64_t index,
+                                    const void *block, int64_t bytes, struct muster_error *err);
+
 /** Every shard file is there and as long as the MANIFEST says. */
 enum muster_status ckpt_shards_measure(const struct ckpt *ckpt, struct muster_error *err);
 

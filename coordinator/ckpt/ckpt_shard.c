@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CRC_TEXT_SIZE = 9, ENTRY_NAME_SIZE = 2 * CKPT_NAME_MAX + 32 };
+enum { GRAIN_BYTES = 64 << 10, CRC_TEXT_SIZE = 9, ENTRY_NAME_SIZE = 2 * CKPT_NAME_MAX + 32 };
 
 void ckpt_format_shard(char *out, int writer, int writer_count)
 {
@@ -109,7 +109,8 @@ static enum muster_status header_print(struct text *header, const char *path, in
     return MUSTER_OK;
 }
 
-/* Bytes on their way to the file, hashed as they pass. */
+/* Bytes on their way to the file, hashed as they pass, in grains that stay in a core's own cache meanwhile.
+ */
 struct shard_sink {
     struct fs_bulk file;
     struct ckpt_progress *progress; /* NULL: nobody asks */
@@ -133,6 +134,7 @@ static enum muster_status sink_write(struct shard_sink *sink, const void *data, 
     while (bytes > 0) {
         int64_t part = CKPT_BLOCK_BYTES - sink->block_bytes;
         part = part < bytes ? part : bytes;
+        part = part < GRAIN_BYTES ? part : GRAIN_BYTES;
         sink->crc = hash_crc32c(sink->crc, next, (size_t)part);
         hash_stream_update(sink->xxh3, next, (size_t)part);
         enum muster_status status = fs_bulk_write(&sink->file, next, (size_t)part, err);
@@ -277,35 +279,52 @@ out:
 
 /* Verifying. */
 
-static enum muster_status blocks_verify(int fd, const char *path, const struct ckpt_shard *shard,
-                                        struct muster_error *err)
+enum muster_status ckpt_block_check(const struct ckpt_shard *shard, const char *path, int64_t index,
+                                    const void *block, int64_t bytes, struct muster_error *err)
+{
+    char crc[CRC_TEXT_SIZE];
+    int64_t at = index * CKPT_BLOCK_BYTES;
+    snprintf(crc, sizeof crc, "%08" PRIx32, hash_crc32c(0, block, (size_t)bytes));
+    if (memcmp(crc, shard->crcs + 8 * index, 8) == 0)
+        return MUSTER_OK;
+    return muster_error_set(err, MUSTER_ERR_CORRUPT,
+                            "%s: bytes %" PRId64 "..%" PRId64
+                            " are not what was written: CRC32C %s, the MANIFEST says %.8s",
+                            path, at, at + bytes - 1, crc, shard->crcs + 8 * index);
+}
+
+/* The first `end` bytes, in whole blocks. \param xxh3  takes in what was read, or NULL */
+static enum muster_status blocks_verify(int fd, const char *path, const struct ckpt_shard *shard, int64_t end,
+                                        struct hash_stream *xxh3, struct muster_error *err)
 {
     unsigned char *block = alloc_zeroed(CKPT_BLOCK_BYTES, 1);
-    struct hash_stream *xxh3 = hash_stream_create();
     enum muster_status status = MUSTER_OK;
-    if (block == NULL || xxh3 == NULL)
+    if (block == NULL)
         status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "%s: no memory to verify it", path);
-    int64_t index = 0;
-    for (int64_t at = 0; at < shard->bytes && status == MUSTER_OK; at += CKPT_BLOCK_BYTES, index++) {
-        char crc[CRC_TEXT_SIZE];
+    for (int64_t at = 0; at < end && status == MUSTER_OK; at += CKPT_BLOCK_BYTES) {
         int64_t bytes = shard->bytes - at < CKPT_BLOCK_BYTES ? shard->bytes - at : CKPT_BLOCK_BYTES;
         status = ckpt_file_read(fd, path, at, block, bytes, err);
-        if (status != MUSTER_OK)
-            break;
-        snprintf(crc, sizeof crc, "%08" PRIx32, hash_crc32c(0, block, (size_t)bytes));
-        if (memcmp(crc, shard->crcs + 8 * index, 8) != 0)
-            status = muster_error_set(err, MUSTER_ERR_CORRUPT,
-                                      "%s: bytes %" PRId64 "..%" PRId64
-                                      " are not what was written: CRC32C %s, the MANIFEST says %.8s",
-                                      path, at, at + bytes - 1, crc, shard->crcs + 8 * index);
-        hash_stream_update(xxh3, block, (size_t)bytes);
+        if (status == MUSTER_OK)
+            status = ckpt_block_check(shard, path, at / CKPT_BLOCK_BYTES, block, bytes, err);
+        if (status == MUSTER_OK && xxh3 != NULL)
+            hash_stream_update(xxh3, block, (size_t)bytes);
     }
+    alloc_free(block);
+    return status;
+}
+
+static enum muster_status data_verify(int fd, const char *path, const struct ckpt_shard *shard,
+                                      struct muster_error *err)
+{
+    struct hash_stream *xxh3 = hash_stream_create();
+    if (xxh3 == NULL)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "%s: no memory to verify it", path);
+    enum muster_status status = blocks_verify(fd, path, shard, shard->bytes, xxh3, err);
     if (status == MUSTER_OK && !hash_equal(hash_stream_value(xxh3), shard->xxh3))
         status =
             muster_error_set(err, MUSTER_ERR_CORRUPT,
                              "%s: its XXH3-128 is not the MANIFEST's, though every block's CRC32C is", path);
     hash_stream_destroy(xxh3);
-    alloc_free(block);
     return status;
 }
 
@@ -353,10 +372,11 @@ static enum muster_status header_verify(int fd, const struct ckpt *ckpt, const s
     return status;
 }
 
-enum muster_status ckpt_shard_verify(const struct ckpt *ckpt, int shard_index, struct muster_error *err)
+/* \param all  the data too, not only the header */
+static enum muster_status shard_verify(const struct ckpt *ckpt, const struct ckpt_shard *shard, bool all,
+                                       struct muster_error *err)
 {
     char path[FS_PATH_MAX];
-    const struct ckpt_shard *shard = &ckpt->shards[shard_index];
     enum muster_status status = fs_path_join(path, ckpt->folder, shard->file, err);
     if (status != MUSTER_OK)
         return status;
@@ -370,9 +390,20 @@ enum muster_status ckpt_shard_verify(const struct ckpt *ckpt, int shard_index, s
                                   "%s is %" PRId64 " bytes long, the MANIFEST says %" PRId64, path, bytes,
                                   shard->bytes);
     if (status == MUSTER_OK)
-        status = blocks_verify(fd, path, shard, err);
+        status = all ? data_verify(fd, path, shard, err)
+                     : blocks_verify(fd, path, shard, shard->header_bytes, NULL, err);
     if (status == MUSTER_OK)
         status = header_verify(fd, ckpt, shard, path, err);
     close(fd);
     return status;
+}
+
+enum muster_status ckpt_shard_verify(const struct ckpt *ckpt, int shard, struct muster_error *err)
+{
+    return shard_verify(ckpt, &ckpt->shards[shard], true, err);
+}
+
+enum muster_status ckpt_header_verify(const struct ckpt *ckpt, int shard, struct muster_error *err)
+{
+    return shard_verify(ckpt, &ckpt->shards[shard], false, err);
 }

@@ -22,6 +22,10 @@ enum muster_status ckpt_locate_dir(const char *path, char dir[FS_PATH_MAX], stru
 /** A copy without trailing slashes, so that what is printed looks as it was meant. */
 enum muster_status ckpt_path_trim(char out[FS_PATH_MAX], const char *path, struct muster_error *err);
 
+/** ckpt_command_list, and below it the copies on the nodes' own disks that this host can see, where the run's
+ * job has checkpoint.local_dir. Fine too when there are only those. */
+enum muster_status ckpt_command_ls(const char *path, struct text *out, struct muster_error *err);
+
 struct ckpt_inspect_options {
     bool tensors; /* reads all data and adds the table of tensors */
     bool json;

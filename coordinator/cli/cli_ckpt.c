@@ -5,7 +5,7 @@
  */
 #include "coordinator/cli/cli_ckpt.h"
 
-#include "coordinator/ckpt/ckpt.h"
+#include "coordinator/ckpt/ckpt_tools.h"
 
 static const char ckpt_usage[] =
     "usage: muster ckpt ls|verify|hash PATH\n"
@@ -13,7 +13,8 @@ static const char ckpt_usage[] =
     "\n"
     "PATH is a checkpoint, a folder of checkpoints, or the folder of a run.\n"
     "\n"
-    "  ls       the checkpoints, newest first\n"
+    "  ls       the checkpoints, newest first, and copies on the nodes' own disks that can be seen from "
+    "here\n"
     "  verify   read every byte and compare it with what was recorded when it was written\n"
     "  hash     the state of each as 32 digits; equal digits mean bit-identical weights and optimizer\n"
     "  inspect  what is in one: step, sizes, and the numbers of every tensor\n"
@@ -34,22 +35,12 @@ enum { ACTION_COUNT = 8, PLAIN_COUNT = 3 };
 static int plain_run(struct cli *cli, int action, int argc, char **argv)
 {
     static enum muster_status (*const commands[PLAIN_COUNT])(
-        const char *, struct text *, struct muster_error *) = {ckpt_command_list, ckpt_command_verify,
+        const char *, struct text *, struct muster_error *) = {ckpt_command_ls, ckpt_command_verify,
                                                                ckpt_command_hash};
-    struct cli_operands operands;
-    struct muster_error err;
-    struct text text;
-    int exit_code;
-    if (!cli_options_parse(cli, NULL, 0, argc, argv, &operands, &exit_code) ||
-        !cli_operands_count(cli, &operands, 1, 1, "the folder", &exit_code))
-        return exit_code;
-    text_init(&text);
-    enum muster_status status = commands[action](operands.items[0], &text, &err);
-    exit_code = cli_write(cli, &text);
-    if (status != MUSTER_OK)
-        exit_code = cli_fail(cli, &err);
-    text_release(&text);
-    return exit_code;
+    struct cli_ckpt_action plain;
+    if (!cli_ckpt_begin(&plain, cli, NULL, 0, argc, argv, 1, "the folder"))
+        return plain.exit_code;
+    return cli_ckpt_end(&plain, commands[action](plain.operands.items[0], &plain.text, &plain.err));
 }
 
 static int ckpt_run(struct cli *cli, int argc, char **argv)

@@ -9,37 +9,44 @@
 #include "coordinator/ckpt/ckpt_tools.h"
 #include "coordinator/cli/cli_job.h"
 
-static int finish(struct cli *cli, enum muster_status status, const struct muster_error *err,
-                  struct text *text)
+bool cli_ckpt_begin(struct cli_ckpt_action *action, struct cli *cli, const struct cli_option *options,
+                    int option_count, int argc, char **argv, int operand_count, const char *operand)
 {
-    int exit_code = cli_write(cli, text);
+    action->cli = cli;
+    text_init(&action->text);
+    return cli_options_parse(cli, options, option_count, argc, argv, &action->operands, &action->exit_code) &&
+           cli_operands_count(cli, &action->operands, operand_count, operand_count, operand,
+                              &action->exit_code);
+}
+
+int cli_ckpt_end(struct cli_ckpt_action *action, enum muster_status status)
+{
+    int exit_code = cli_write(action->cli, &action->text);
     if (status != MUSTER_OK)
-        exit_code = cli_fail(cli, err);
-    text_release(text);
+        exit_code = cli_fail(action->cli, &action->err);
+    text_release(&action->text);
     return exit_code;
 }
 
-static bool option_is_given(struct cli *cli, const char *value, const char *what, int *exit_code)
+static bool option_is_given(struct cli_ckpt_action *action, const char *value, const char *what)
 {
-    struct muster_error err;
     if (value != NULL)
         return true;
-    muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "%s is missing", what);
-    *exit_code = cli_fail_usage(cli, &err);
+    muster_error_set(&action->err, MUSTER_ERR_BAD_INPUT, "%s is missing", what);
+    action->exit_code = cli_fail_usage(action->cli, &action->err);
     return false;
 }
 
 /* The index of `word` among the names, or -1 after saying which there are. */
-static int name_find(struct cli *cli, const char *option, const char *word, const char *const *names,
-                     int count, const char *all, int *exit_code)
+static int name_find(struct cli_ckpt_action *action, const char *option, const char *word,
+                     const char *const *names, int count, const char *all)
 {
-    struct muster_error err;
     for (int i = 0; i < count; i++) {
         if (strcmp(word, names[i]) == 0)
             return i;
     }
-    muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "%s: \"%.100s\" is none of %s", option, word, all);
-    *exit_code = cli_fail_usage(cli, &err);
+    muster_error_set(&action->err, MUSTER_ERR_BAD_INPUT, "%s: \"%.100s\" is none of %s", option, word, all);
+    action->exit_code = cli_fail_usage(action->cli, &action->err);
     return -1;
 }
 
@@ -70,15 +77,11 @@ static int inspect_run(struct cli *cli, int argc, char **argv)
         {.name = "tensors", .kind = CLI_OPTION_FLAG, .value = &inspect.tensors},
         {.name = "json", .kind = CLI_OPTION_FLAG, .value = &inspect.json},
     };
-    struct cli_operands operands;
-    struct muster_error err;
-    struct text text;
-    int exit_code;
-    if (!cli_options_parse(cli, options, 2, argc, argv, &operands, &exit_code) ||
-        !cli_operands_count(cli, &operands, 1, 1, "the checkpoint", &exit_code))
-        return exit_code;
-    text_init(&text);
-    return finish(cli, ckpt_command_inspect(operands.items[0], &inspect, &text, &err), &err, &text);
+    struct cli_ckpt_action action;
+    if (!cli_ckpt_begin(&action, cli, options, 2, argc, argv, 1, "the checkpoint"))
+        return action.exit_code;
+    return cli_ckpt_end(&action,
+                        ckpt_command_inspect(action.operands.items[0], &inspect, &action.text, &action.err));
 }
 
 const struct cli_verb cli_ckpt_inspect = {
@@ -108,18 +111,13 @@ static int diff_run(struct cli *cli, int argc, char **argv)
     const struct cli_option options[] = {
         {.name = "tolerance", .kind = CLI_OPTION_NUMBER, .value = &tolerance, .max = 1e300},
     };
-    struct cli_operands operands;
-    struct muster_error err;
-    struct text text;
+    struct cli_ckpt_action action;
     bool equal = false;
-    int exit_code;
-    if (!cli_options_parse(cli, options, 1, argc, argv, &operands, &exit_code) ||
-        !cli_operands_count(cli, &operands, 2, 2, "a checkpoint", &exit_code))
-        return exit_code;
-    text_init(&text);
-    enum muster_status status =
-        ckpt_command_diff(operands.items[0], operands.items[1], tolerance, &equal, &text, &err);
-    exit_code = finish(cli, status, &err, &text);
+    if (!cli_ckpt_begin(&action, cli, options, 1, argc, argv, 2, "a checkpoint"))
+        return action.exit_code;
+    int exit_code =
+        cli_ckpt_end(&action, ckpt_command_diff(action.operands.items[0], action.operands.items[1], tolerance,
+                                                &equal, &action.text, &action.err));
     return exit_code == MUSTER_EXIT_DONE && !equal ? MUSTER_EXIT_FAILED : exit_code;
 }
 
@@ -155,16 +153,12 @@ static int prune_run(struct cli *cli, int argc, char **argv)
         {.name = "keep-best", .kind = CLI_OPTION_INT, .value = &prune.keep_best, .max = 1000000},
         {.name = "dry-run", .kind = CLI_OPTION_FLAG, .value = &prune.dry_run},
     };
-    struct cli_operands operands;
-    struct muster_error err;
-    struct text text;
-    int exit_code;
-    if (!cli_options_parse(cli, options, 4, argc, argv, &operands, &exit_code) ||
-        !cli_operands_count(cli, &operands, 1, 1, "the folder", &exit_code) ||
-        !option_is_given(cli, prune.keep_last > 0 ? "" : NULL, "--keep-last N", &exit_code))
-        return exit_code;
-    text_init(&text);
-    return finish(cli, ckpt_command_prune(operands.items[0], &prune, &text, &err), &err, &text);
+    struct cli_ckpt_action action;
+    if (!cli_ckpt_begin(&action, cli, options, 4, argc, argv, 1, "the folder") ||
+        !option_is_given(&action, prune.keep_last > 0 ? "" : NULL, "--keep-last N"))
+        return action.exit_code;
+    return cli_ckpt_end(&action,
+                        ckpt_command_prune(action.operands.items[0], &prune, &action.text, &action.err));
 }
 
 const struct cli_verb cli_ckpt_prune = {
@@ -202,24 +196,19 @@ static int export_run(struct cli *cli, int argc, char **argv)
         {.name = "output", .letter = 'o', .kind = CLI_OPTION_TEXT, .value = &export.output},
         {.name = "dtype", .kind = CLI_OPTION_TEXT, .value = &dtype},
     };
-    struct cli_operands operands;
-    struct muster_error err;
-    struct text text;
-    int exit_code;
-    if (!cli_options_parse(cli, options, 3, argc, argv, &operands, &exit_code) ||
-        !cli_operands_count(cli, &operands, 1, 1, "the checkpoint", &exit_code) ||
-        !option_is_given(cli, format, "--format hf|npz|h5", &exit_code) ||
-        !option_is_given(cli, export.output, "--output", &exit_code))
-        return exit_code;
-    int format_index = name_find(cli, "--format", format, formats, 3, "hf, npz, h5", &exit_code);
-    int dtype_index =
-        format_index < 0 ? -1 : name_find(cli, "--dtype", dtype, dtypes, 2, "fp32, bf16", &exit_code);
+    struct cli_ckpt_action action;
+    if (!cli_ckpt_begin(&action, cli, options, 3, argc, argv, 1, "the checkpoint") ||
+        !option_is_given(&action, format, "--format hf|npz|h5") ||
+        !option_is_given(&action, export.output, "--output"))
+        return action.exit_code;
+    int format_index = name_find(&action, "--format", format, formats, 3, "hf, npz, h5");
+    int dtype_index = format_index < 0 ? -1 : name_find(&action, "--dtype", dtype, dtypes, 2, "fp32, bf16");
     if (dtype_index < 0)
-        return exit_code;
+        return action.exit_code;
     export.format = (enum ckpt_export_format)format_index;
     export.dtype = dtype_index == 1 ? DTYPE_BF16 : DTYPE_F32;
-    text_init(&text);
-    return finish(cli, ckpt_command_export(operands.items[0], &export, &text, &err), &err, &text);
+    return cli_ckpt_end(&action,
+                        ckpt_command_export(action.operands.items[0], &export, &action.text, &action.err));
 }
 
 const struct cli_verb cli_ckpt_export = {
@@ -256,24 +245,20 @@ static int import_run(struct cli *cli, int argc, char **argv)
         {.name = "job", .letter = 'j', .kind = CLI_OPTION_TEXT, .value = &job_path},
         {.name = "output", .letter = 'o', .kind = CLI_OPTION_TEXT, .value = &output},
     };
-    struct cli_operands operands;
+    struct cli_ckpt_action action;
     struct cli_job job;
-    struct muster_error err;
-    struct text text, problems;
-    int exit_code;
-    if (!cli_options_parse(cli, options, 2, argc, argv, &operands, &exit_code) ||
-        !cli_operands_count(cli, &operands, 1, 1, "the Hugging Face folder", &exit_code) ||
-        !option_is_given(cli, job_path, "--job JOB.yaml", &exit_code))
-        return exit_code;
-    exit_code = cli_job_open(cli, job_path, CLI_JOB_DATA_NEEDED, cli->err, &job);
+    struct text problems;
+    if (!cli_ckpt_begin(&action, cli, options, 2, argc, argv, 1, "the Hugging Face folder") ||
+        !option_is_given(&action, job_path, "--job JOB.yaml"))
+        return action.exit_code;
+    int exit_code = cli_job_open(cli, job_path, CLI_JOB_DATA_NEEDED, cli->err, &job);
     if (exit_code == MUSTER_EXIT_DONE) {
-        text_init(&text);
         text_init(&problems);
-        enum muster_status status =
-            ckpt_command_import(operands.items[0], job.job, &job.config, output, &text, &problems, &err);
+        enum muster_status status = ckpt_command_import(action.operands.items[0], job.job, &job.config,
+                                                        output, &action.text, &problems, &action.err);
         fputs(problems.data, cli->err);
         text_release(&problems);
-        exit_code = finish(cli, status, &err, &text);
+        exit_code = cli_ckpt_end(&action, status);
     }
     cli_job_release(&job);
     return exit_code;

@@ -8,8 +8,11 @@
 #include "base/rng.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { WRITERS_MAX = 16, CHUNKS = CKPT_FIXTURE_FLAT / CKPT_FIXTURE_CHUNK };
@@ -21,8 +24,22 @@ static const struct ckpt_tensor tensors[CKPT_FIXTURE_TENSORS] = {
     {.name = "head", .dim_count = 3, .shape = {2, 2, 5}, .offset = 40, .count = 20},
 };
 
+/* Tests that were killed could not clean up behind themselves: what nobody has touched for a day goes. */
+static void leftovers_remove(void)
+{
+    glob_t found;
+    struct stat info;
+    if (glob("/dev/shm/muster-ckpt-*", GLOB_NOSORT, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        if (stat(found.gl_pathv[i], &info) == 0 && time(NULL) - info.st_mtime > 24 * 3600)
+            fs_remove_tree(found.gl_pathv[i], NULL);
+    globfree(&found);
+}
+
 bool ckpt_fixture_folder(char path[64])
 {
+    leftovers_remove();
     strcpy(path, "/dev/shm/muster-ckpt-XXXXXX");
     if (mkdtemp(path) != NULL)
         return true;

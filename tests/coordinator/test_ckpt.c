@@ -330,13 +330,14 @@ START_TEST(shards_swapped_between_two_checkpoints_are_found)
 }
 END_TEST
 
-START_TEST(damage_is_placed_to_the_block)
+enum { LARGE_FLAT = 1 << 20 };
+
+/* A checkpoint of one tensor and one shard of five blocks, in `folder`. */
+static void large_write(float *data)
 {
-    enum { FLAT = 1 << 20 };
-    float *data = alloc_zeroed(FLAT, sizeof *data);
-    struct ckpt_tensor tensor = {.name = "w", .dim_count = 1, .shape = {FLAT}, .count = FLAT};
-    struct ckpt_layout layout = {{"param"}, 1, &tensor, 1, FLAT, FLAT / 4};
-    struct ckpt_piece piece = {0, FLAT, {data}};
+    struct ckpt_tensor tensor = {.name = "w", .dim_count = 1, .shape = {LARGE_FLAT}, .count = LARGE_FLAT};
+    struct ckpt_layout layout = {{"param"}, 1, &tensor, 1, LARGE_FLAT, LARGE_FLAT / 4};
+    struct ckpt_piece piece = {0, LARGE_FLAT, {data}};
     struct ckpt_identity identity = {.step = 1, .writer_count = 1};
     struct hash128 hashes[4];
     struct text record;
@@ -349,13 +350,45 @@ START_TEST(damage_is_placed_to_the_block)
                                       records, &err) == MUSTER_OK,
                   "%s", err.text);
     ck_assert_msg(judge() == MUSTER_OK, "%s", err.text);
+    text_release(&record);
+}
+
+START_TEST(damage_is_placed_to_the_block)
+{
+    float *data = alloc_zeroed(LARGE_FLAT, sizeof *data);
+    large_write(data);
     ck_assert(ckpt_fixture_flip(shard_path(0, 1), (2 << 20) + 5, 4));
     must_be_corrupt("bytes 2097152..3145727", "flip");
     ck_assert(ckpt_fixture_flip(shard_path(0, 1), -1, 4)); /* the first bad block is named, not the last */
     must_be_corrupt("bytes 2097152..3145727", "flip");
     ck_assert(ckpt_fixture_flip(shard_path(0, 1), (2 << 20) + 5, 4));
     must_be_corrupt("bytes 4194304..", "flip");
-    text_release(&record);
+    alloc_free(data);
+}
+END_TEST
+
+START_TEST(a_reader_reads_and_checks_the_blocks_it_wants_and_no_others)
+{
+    enum { BEGIN = LARGE_FLAT / 2, END = LARGE_FLAT / 4 * 3 };
+    float *data = alloc_zeroed(LARGE_FLAT, sizeof *data), *found = alloc_zeroed(END - BEGIN, sizeof *found);
+    struct ckpt_piece piece = {BEGIN, END, {found}};
+    struct ckpt *ckpt = NULL;
+    for (int64_t i = 0; i < LARGE_FLAT; i++)
+        data[i] = (float)i;
+    large_write(data);
+    ck_assert_int_eq(ckpt_open(folder, &ckpt, &err), MUSTER_OK);
+    ck_assert(ckpt_fixture_flip(shard_path(0, 1), (1 << 20) + 5, 4));
+    ck_assert_msg(ckpt_pieces_read(ckpt, &piece, 1, &err) == MUSTER_OK, "%s", err.text);
+    ck_assert_int_eq(memcmp(found, data + BEGIN, (END - BEGIN) * sizeof *found), 0);
+    ck_assert_int_eq(ckpt_header_verify(ckpt, 0, &err), MUSTER_OK);
+    ck_assert(
+        ckpt_fixture_flip(shard_path(0, 1), 3 << 20, 1)); /* the last of the piece is behind the header */
+    ck_assert_int_eq(ckpt_pieces_read(ckpt, &piece, 1, &err), MUSTER_ERR_CORRUPT);
+    ck_assert_ptr_nonnull(strstr(err.text, "bytes 3145728..4194303"));
+    ck_assert(ckpt_fixture_flip(shard_path(0, 1), 5000, 1)); /* behind the header, in its block */
+    ck_assert_int_eq(ckpt_header_verify(ckpt, 0, &err), MUSTER_ERR_CORRUPT);
+    ckpt_close(ckpt);
+    alloc_free(found);
     alloc_free(data);
 }
 END_TEST
@@ -658,6 +691,7 @@ int main(void)
     tcase_add_test(tcase, a_shard_that_changes_after_opening_is_corrupt_not_a_crash);
     tcase_add_test(tcase, shards_swapped_between_two_checkpoints_are_found);
     tcase_add_test(tcase, damage_is_placed_to_the_block);
+    tcase_add_test(tcase, a_reader_reads_and_checks_the_blocks_it_wants_and_no_others);
     tcase_add_test(tcase, data_that_does_not_have_the_recorded_state_hash_is_refused);
     tcase_add_test(tcase, a_manifest_with_a_valid_hash_is_still_not_believed);
     tcase_add_test(tcase, a_header_that_disagrees_with_the_manifest_is_found);

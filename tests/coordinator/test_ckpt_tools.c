@@ -6,7 +6,7 @@
 
 #include "base/alloc.h"
 #include "coordinator/ckpt/npz_write.h"
-#include "tests/coordinator/ckpt_fixture.h"
+#include "tests/coordinator/ckpt_case.h"
 #include "tests/coordinator/model_ckpt.h"
 
 #include <check.h>
@@ -19,85 +19,104 @@
 
 static const char small_gpt[] = "type: gpt, num_layers: 1, hidden_size: 8, num_heads: 2, vocab_size: 11";
 
-static char dir[FS_PATH_MAX];
-static struct ckpt_fixture fixture;
-static struct muster_error err;
-static struct text out;
-static int64_t live_before;
-
-static void setup(void)
-{
-    live_before = alloc_live_count();
-    ck_assert(ckpt_fixture_folder(dir));
-    text_init(&out);
-    err = (struct muster_error){.status = MUSTER_OK};
-}
-
-static void teardown(void)
-{
-    text_release(&out);
-    ck_assert_int_eq(fs_remove_tree(dir, NULL), MUSTER_OK);
-    ck_assert_int_eq(alloc_live_count(), live_before);
-}
-
-/* Four paths at a time stay valid. */
-static const char *in_dir(const char *name)
-{
-    static char paths[4][FS_PATH_MAX];
-    static int next;
-    char *path = paths[next++ % 4];
-    ck_assert_int_eq(fs_path_join(path, dir, name, NULL), MUSTER_OK);
-    return path;
-}
-
 static void write_fixture(const char *folder, int writers)
 {
     char path[FS_PATH_MAX];
-    ck_assert_msg(ckpt_fixture_write(&fixture, folder, writers, true, path, &err) == MUSTER_OK, "%s",
-                  err.text);
-}
-
-static void add(int64_t step)
-{
-    ckpt_fixture_init(&fixture, step);
-    write_fixture(dir, 2);
-}
-
-static bool there(int64_t step)
-{
-    char name[64];
-    ckpt_format_step(name, step);
-    return fs_exists(in_dir(name));
-}
-
-static void expect(const char *words)
-{
-    ck_assert_msg(strstr(out.data, words) != NULL, "\"%s\" is not in:\n%s", words, out.data);
+    ck_assert_msg(ckpt_fixture_write(&here.fixture, folder, writers, true, path, &here.err) == MUSTER_OK,
+                  "%s", here.err.text);
 }
 
 static void expect_error(enum muster_status status, enum muster_status expected, const char *words)
 {
     ck_assert_int_eq(status, expected);
-    ck_assert_msg(strstr(err.text, words) != NULL, "\"%s\" is not in: %s", words, err.text);
+    ck_assert_msg(strstr(here.err.text, words) != NULL, "\"%s\" is not in: %s", words, here.err.text);
 }
+
+/* ---- ls ---- */
+
+/* A checkpoint of step 20 by three ranks on a "node", less one of its shards. */
+static void node_write(const struct model_ckpt *model, const char *node, int without)
+{
+    char folder[128], shard[64];
+    snprintf(folder, sizeof folder, "nodes/%s/step-000000020", node);
+    model_ckpt_write(model, ckpt_case_path(folder), 20, 3);
+    ckpt_format_shard(shard, without, 3);
+    snprintf(folder + strlen(folder), sizeof folder - strlen(folder), "/%s", shard);
+    ck_assert_int_eq(fs_remove_tree(ckpt_case_path(folder), NULL), MUSTER_OK);
+}
+
+START_TEST(ls_shows_what_the_nodes_hold_and_whether_it_is_enough)
+{
+    struct model_ckpt model;
+    model_ckpt_init(&model, small_gpt);
+    alloc_free(model.job->checkpoint.local_dir);
+    model.job->checkpoint.local_dir = alloc_text(ckpt_case_path("nodes/%h-%r"));
+    node_write(&model, "a-0", 2);
+    node_write(&model, "b-1", 0);
+    model_ckpt_write(&model, ckpt_case_path("nodes/elsewhere/step-000000020"), 20, 3);
+    struct text yaml;
+    text_init(&yaml);
+    ck_assert_int_eq(job_write_yaml(model.job, &yaml, &here.err), MUSTER_OK);
+    ck_assert_int_eq(fs_folder_create(ckpt_case_path("run"), &here.err), MUSTER_OK);
+    ck_assert_int_eq(fs_file_write(ckpt_case_path("run/job.yaml"), yaml.data, yaml.length, &here.err),
+                     MUSTER_OK);
+    text_release(&yaml);
+    ck_assert_int_eq(ckpt_command_ls(ckpt_case_path("run"), &here.out, &here.err),
+                     MUSTER_OK); /* nothing shared yet */
+    ck_assert_ptr_eq(strstr(here.out.data, "LOCAL COPY "), here.out.data);
+    ckpt_case_expect("/nodes/a-0/step-000000020          20 ");
+    ckpt_case_expect("    2 of 3  complete with the others here\n");
+    ck_assert_ptr_null(strstr(here.out.data, "elsewhere"));
+    model_ckpt_write(&model, ckpt_case_path("run/checkpoints/step-000000010"), 10, 1);
+    ck_assert_int_eq(fs_remove_tree(ckpt_case_path("run/job.yaml"), NULL), MUSTER_OK);
+    ck_assert_int_eq(
+        fs_remove_tree(ckpt_case_path("nodes/b-1/step-000000020/shard-00002-of-00003.safetensors"), NULL),
+        MUSTER_OK);
+    text_clear(&here.out);
+    ck_assert_int_eq(ckpt_command_ls(ckpt_case_path("run"), &here.out, &here.err),
+                     MUSTER_OK); /* the job from the checkpoint */
+    ckpt_case_expect("step-000000010          10 ");
+    ckpt_case_expect("    1 of 3  incomplete: 1 of its shards are in no folder in reach\n");
+    model_ckpt_release(&model);
+}
+END_TEST
+
+START_TEST(a_local_copy_whose_manifest_is_damaged_says_so)
+{
+    struct model_ckpt model;
+    model_ckpt_init(&model, small_gpt);
+    alloc_free(model.job->checkpoint.local_dir);
+    model.job->checkpoint.local_dir = alloc_text(ckpt_case_path("nodes/n[1]"));
+    model_ckpt_write(&model, ckpt_case_path("run/checkpoints/step-000000010"), 10, 1);
+    model_ckpt_write(&model, ckpt_case_path("nodes/n[1]/step-000000010"), 10, 1);
+    model_ckpt_write(&model, ckpt_case_path("nodes/n[1]/step-000000020"), 20, 1);
+    ck_assert(ckpt_fixture_flip(ckpt_case_path("nodes/n[1]/step-000000020/MANIFEST.json"), 50, 1));
+    ck_assert_int_eq(ckpt_command_ls(ckpt_case_path("run"), &here.out, &here.err), MUSTER_OK);
+    ckpt_case_expect("/nodes/n[1]/step-000000020          20           -         -  ");
+    ckpt_case_expect("do not match the hash");
+    ckpt_case_expect("1 of 1  complete\n");
+    model_ckpt_release(&model);
+}
+END_TEST
 
 /* ---- inspect ---- */
 
 START_TEST(inspect_tells_the_facts_of_the_newest_checkpoint)
 {
     const struct ckpt_inspect_options options = {.tensors = false};
-    add(3);
-    add(7);
-    ck_assert_int_eq(ckpt_command_inspect(dir, &options, &out, &err), MUSTER_OK);
-    expect("step        7\ntokens      70\n");
-    expect("numerics    ref\nkinds       param adam_m adam_v\n");
-    expect("tensors     4 with 44 elements of each kind; 20 of padding, chunks of 8\n");
-    expect("writers     2");
-    expect("shard-00001-of-00002.safetensors");
-    ck_assert_ptr_null(strstr(out.data, "wte"));
-    text_clear(&out);
-    ck_assert_int_eq(ckpt_command_inspect(in_dir("step-000000003/"), &options, &out, &err), MUSTER_OK);
-    expect("step        3\n");
+    ckpt_case_add(3, true);
+    ckpt_case_add(7, true);
+    ck_assert_int_eq(ckpt_command_inspect(here.dir, &options, &here.out, &here.err), MUSTER_OK);
+    ckpt_case_expect("step        7\ntokens      70\n");
+    ckpt_case_expect("numerics    ref\nkinds       param adam_m adam_v\n");
+    ckpt_case_expect("tensors     4 with 44 elements of each kind; 20 of padding, chunks of 8\n");
+    ckpt_case_expect("writers     2");
+    ckpt_case_expect("shard-00001-of-00002.safetensors");
+    ck_assert_ptr_null(strstr(here.out.data, "wte"));
+    text_clear(&here.out);
+    ck_assert_int_eq(ckpt_command_inspect(ckpt_case_path("step-000000003/"), &options, &here.out, &here.err),
+                     MUSTER_OK);
+    ckpt_case_expect("step        3\n");
 }
 END_TEST
 
@@ -125,21 +144,21 @@ static double number_of(const json_t *row, const char *key)
 START_TEST(inspect_computes_the_numbers_of_every_tensor_and_counts_what_is_not_finite)
 {
     const struct ckpt_inspect_options options = {.tensors = true, .json = true};
-    ckpt_fixture_init(&fixture, 5);
-    float *bias = fixture.state[1] + 24;
+    ckpt_fixture_init(&here.fixture, 5);
+    float *bias = here.fixture.state[1] + 24;
     bias[0] = -3.0f, bias[1] = 4.0f, bias[2] = NAN;
-    fixture.state[2][32] = -INFINITY;
-    memcpy(fixture.stored, fixture.state, sizeof fixture.state);
-    memset(fixture.stored[0] + 20, 0, 0);
+    here.fixture.state[2][32] = -INFINITY;
+    memcpy(here.fixture.stored, here.fixture.state, sizeof here.fixture.state);
+    memset(here.fixture.stored[0] + 20, 0, 0);
     for (int kind = 0; kind < CKPT_FIXTURE_KINDS; kind++) {
-        memset(&fixture.stored[kind][20], 0, 4 * sizeof(float));
-        memset(&fixture.stored[kind][27], 0, 5 * sizeof(float));
-        memset(&fixture.stored[kind][33], 0, 7 * sizeof(float));
-        memset(&fixture.stored[kind][60], 0, 4 * sizeof(float));
+        memset(&here.fixture.stored[kind][20], 0, 4 * sizeof(float));
+        memset(&here.fixture.stored[kind][27], 0, 5 * sizeof(float));
+        memset(&here.fixture.stored[kind][33], 0, 7 * sizeof(float));
+        memset(&here.fixture.stored[kind][60], 0, 4 * sizeof(float));
     }
-    write_fixture(dir, 3);
-    ck_assert_int_eq(ckpt_command_inspect(dir, &options, &out, &err), MUSTER_OK);
-    json_t *root = json_loads(out.data, 0, NULL);
+    write_fixture(here.dir, 3);
+    ck_assert_int_eq(ckpt_command_inspect(here.dir, &options, &here.out, &here.err), MUSTER_OK);
+    json_t *root = json_loads(here.out.data, 0, NULL);
     ck_assert_ptr_nonnull(root);
     ck_assert_int_eq((int)json_array_size(json_object_get(root, "tensors")), 12);
     ck_assert_int_eq((int)number_of(root, "step"), 5);
@@ -162,25 +181,25 @@ END_TEST
 START_TEST(inspect_shows_the_same_as_a_table)
 {
     const struct ckpt_inspect_options options = {.tensors = true};
-    add(5);
-    ck_assert_int_eq(ckpt_command_inspect(dir, &options, &out, &err), MUSTER_OK);
-    expect("KIND      TENSOR         SHAPE");
-    expect("adam_v    head           [2, 2, 5]       F32            20");
-    expect("param     scale          []              F32             1");
+    ckpt_case_add(5, true);
+    ck_assert_int_eq(ckpt_command_inspect(here.dir, &options, &here.out, &here.err), MUSTER_OK);
+    ckpt_case_expect("KIND      TENSOR         SHAPE");
+    ckpt_case_expect("adam_v    head           [2, 2, 5]       F32            20");
+    ckpt_case_expect("param     scale          []              F32             1");
 }
 END_TEST
 
 START_TEST(what_is_no_checkpoint_is_not_inspected)
 {
     const struct ckpt_inspect_options options = {.tensors = true};
-    expect_error(ckpt_command_inspect(in_dir("nowhere"), &options, &out, &err), MUSTER_ERR_BAD_INPUT,
-                 "is not a folder");
-    expect_error(ckpt_command_inspect(dir, &options, &out, &err), MUSTER_ERR_BAD_INPUT,
+    expect_error(ckpt_command_inspect(ckpt_case_path("nowhere"), &options, &here.out, &here.err),
+                 MUSTER_ERR_BAD_INPUT, "is not a folder");
+    expect_error(ckpt_command_inspect(here.dir, &options, &here.out, &here.err), MUSTER_ERR_BAD_INPUT,
                  "there is no committed checkpoint");
-    add(5);
-    ck_assert(ckpt_fixture_flip(in_dir("step-000000005/MANIFEST.json"), 50, 1));
-    expect_error(ckpt_command_inspect(in_dir("step-000000005"), &options, &out, &err), MUSTER_ERR_CORRUPT,
-                 "do not match the hash");
+    ckpt_case_add(5, true);
+    ck_assert(ckpt_fixture_flip(ckpt_case_path("step-000000005/MANIFEST.json"), 50, 1));
+    expect_error(ckpt_command_inspect(ckpt_case_path("step-000000005"), &options, &here.out, &here.err),
+                 MUSTER_ERR_CORRUPT, "do not match the hash");
 }
 END_TEST
 
@@ -189,31 +208,39 @@ END_TEST
 START_TEST(the_same_state_is_equal_however_many_ranks_wrote_it)
 {
     bool equal = false;
-    ckpt_fixture_init(&fixture, 5);
-    write_fixture(in_dir("a"), 1);
-    write_fixture(in_dir("b"), 3);
-    ck_assert_int_eq(ckpt_command_diff(in_dir("a"), in_dir("b"), 0, &equal, &out, &err), MUSTER_OK);
+    ckpt_fixture_init(&here.fixture, 5);
+    write_fixture(ckpt_case_path("a"), 1);
+    write_fixture(ckpt_case_path("b"), 3);
+    ck_assert_int_eq(
+        ckpt_command_diff(ckpt_case_path("a"), ckpt_case_path("b"), 0, &equal, &here.out, &here.err),
+        MUSTER_OK);
     ck_assert(equal);
-    expect("equal: step 5, 4 tensors of 3 kinds, to the last bit\n");
+    ckpt_case_expect("equal: step 5, 4 tensors of 3 kinds, to the last bit\n");
 }
 END_TEST
 
 START_TEST(differences_are_named_with_their_size_and_a_tolerance_forgives_them)
 {
     bool equal = true;
-    ckpt_fixture_init(&fixture, 5);
-    fixture.state[2][41] = fixture.stored[2][41] = 2.0f;
-    write_fixture(in_dir("a"), 1);
-    fixture.state[2][41] = fixture.stored[2][41] = 1.5f;
-    write_fixture(in_dir("b"), 2);
-    ck_assert_int_eq(ckpt_command_diff(in_dir("a"), in_dir("b"), 0, &equal, &out, &err), MUSTER_OK);
+    ckpt_fixture_init(&here.fixture, 5);
+    here.fixture.state[2][41] = here.fixture.stored[2][41] = 2.0f;
+    write_fixture(ckpt_case_path("a"), 1);
+    here.fixture.state[2][41] = here.fixture.stored[2][41] = 1.5f;
+    write_fixture(ckpt_case_path("b"), 2);
+    ck_assert_int_eq(
+        ckpt_command_diff(ckpt_case_path("a"), ckpt_case_path("b"), 0, &equal, &here.out, &here.err),
+        MUSTER_OK);
     ck_assert(!equal);
-    ck_assert_str_eq(out.data,
+    ck_assert_str_eq(here.out.data,
                      "adam_v/head: 1 of 20 elements differ, by at most 0.5 (absolute) and 0.25 (relative)\n");
-    text_clear(&out);
-    ck_assert_int_eq(ckpt_command_diff(in_dir("a"), in_dir("b"), 0.25, &equal, &out, &err), MUSTER_OK);
+    text_clear(&here.out);
+    ck_assert_int_eq(
+        ckpt_command_diff(ckpt_case_path("a"), ckpt_case_path("b"), 0.25, &equal, &here.out, &here.err),
+        MUSTER_OK);
     ck_assert(equal);
-    ck_assert_int_eq(ckpt_command_diff(in_dir("a"), in_dir("b"), 0.2, &equal, &out, &err), MUSTER_OK);
+    ck_assert_int_eq(
+        ckpt_command_diff(ckpt_case_path("a"), ckpt_case_path("b"), 0.2, &equal, &here.out, &here.err),
+        MUSTER_OK);
     ck_assert(!equal);
 }
 END_TEST
@@ -221,40 +248,46 @@ END_TEST
 START_TEST(a_nan_differs_from_a_number_whatever_the_tolerance_and_not_from_itself)
 {
     bool equal = true;
-    ckpt_fixture_init(&fixture, 5);
-    fixture.state[0][0] = fixture.stored[0][0] = NAN;
-    write_fixture(in_dir("a"), 1);
-    write_fixture(in_dir("b"), 2);
-    ck_assert_int_eq(ckpt_command_diff(in_dir("a"), in_dir("b"), 0, &equal, &out, &err), MUSTER_OK);
+    ckpt_fixture_init(&here.fixture, 5);
+    here.fixture.state[0][0] = here.fixture.stored[0][0] = NAN;
+    write_fixture(ckpt_case_path("a"), 1);
+    write_fixture(ckpt_case_path("b"), 2);
+    ck_assert_int_eq(
+        ckpt_command_diff(ckpt_case_path("a"), ckpt_case_path("b"), 0, &equal, &here.out, &here.err),
+        MUSTER_OK);
     ck_assert(equal);
-    fixture.state[0][0] = fixture.stored[0][0] = 1.0f;
-    write_fixture(in_dir("c"), 2);
-    ck_assert_int_eq(ckpt_command_diff(in_dir("a"), in_dir("c"), 1e300, &equal, &out, &err), MUSTER_OK);
+    here.fixture.state[0][0] = here.fixture.stored[0][0] = 1.0f;
+    write_fixture(ckpt_case_path("c"), 2);
+    ck_assert_int_eq(
+        ckpt_command_diff(ckpt_case_path("a"), ckpt_case_path("c"), 1e300, &equal, &here.out, &here.err),
+        MUSTER_OK);
     ck_assert(!equal);
-    expect("param/wte: 1 of 20 elements differ, by at most inf");
+    ckpt_case_expect("param/wte: 1 of 20 elements differ, by at most inf");
 }
 END_TEST
 
 START_TEST(steps_kinds_names_and_shapes_are_compared)
 {
     bool equal = true;
-    ckpt_fixture_init(&fixture, 5);
-    write_fixture(in_dir("a"), 1);
-    fixture.identity.step = 6;
-    strcpy(fixture.tensors[3].name, "tail");
-    fixture.tensors[0].shape[0] = 4;
-    fixture.tensors[0].shape[1] = 5;
-    fixture.layout.kinds[2] = "other";
-    write_fixture(in_dir("b"), 1);
-    ck_assert_int_eq(ckpt_command_diff(in_dir("a"), in_dir("b"), 0, &equal, &out, &err), MUSTER_OK);
+    ckpt_fixture_init(&here.fixture, 5);
+    write_fixture(ckpt_case_path("a"), 1);
+    here.fixture.identity.step = 6;
+    strcpy(here.fixture.tensors[3].name, "tail");
+    here.fixture.tensors[0].shape[0] = 4;
+    here.fixture.tensors[0].shape[1] = 5;
+    here.fixture.layout.kinds[2] = "other";
+    write_fixture(ckpt_case_path("b"), 1);
+    ck_assert_int_eq(
+        ckpt_command_diff(ckpt_case_path("a"), ckpt_case_path("b"), 0, &equal, &here.out, &here.err),
+        MUSTER_OK);
     ck_assert(!equal);
-    expect("step 5, 6\n");
-    expect("kind adam_v only in ");
-    expect("kind other only in ");
-    expect("tensor wte has another shape\n");
-    expect("tensor head only in ");
-    expect("tensor tail only in ");
-    ck_assert_ptr_null(strstr(out.data, "elements differ"));
+    ckpt_case_expect("step 5, 6\n");
+    ckpt_case_expect("kind adam_v only in ");
+    ckpt_case_expect("kind other only in ");
+    ckpt_case_expect("tensor wte has another shape\n");
+    ckpt_case_expect("tensor head only in ");
+    ckpt_case_expect("tensor tail only in ");
+    ck_assert_ptr_null(strstr(here.out.data, "elements differ"));
 }
 END_TEST
 
@@ -263,17 +296,19 @@ START_TEST(changed_job_keys_are_listed_and_do_not_count)
     bool equal = false;
     struct model_ckpt model;
     model_ckpt_init(&model, small_gpt);
-    model_ckpt_write(&model, in_dir("a"), 4, 1);
+    model_ckpt_write(&model, ckpt_case_path("a"), 4, 1);
     model.job->optimizer.lr = 0.002;
     model.job->logging.interval = 77;
-    model_ckpt_write(&model, in_dir("b"), 4, 2);
+    model_ckpt_write(&model, ckpt_case_path("b"), 4, 2);
     model_ckpt_release(&model);
-    ck_assert_int_eq(ckpt_command_diff(in_dir("a"), in_dir("b"), 0, &equal, &out, &err), MUSTER_OK);
+    ck_assert_int_eq(
+        ckpt_command_diff(ckpt_case_path("a"), ckpt_case_path("b"), 0, &equal, &here.out, &here.err),
+        MUSTER_OK);
     ck_assert(equal);
-    expect("job optimizer.lr: 0.001, 0.002 (shapes the result)\n");
-    expect("job logging.interval: ");
-    expect(", 77\n");
-    ck_assert_ptr_null(strstr(out.data, "model."));
+    ckpt_case_expect("job optimizer.lr: 0.001, 0.002 (shapes the result)\n");
+    ckpt_case_expect("job logging.interval: ");
+    ckpt_case_expect(", 77\n");
+    ck_assert_ptr_null(strstr(here.out.data, "model."));
 }
 END_TEST
 
@@ -283,17 +318,18 @@ START_TEST(prune_removes_what_the_policy_does_not_want_and_says_what_it_frees)
 {
     struct ckpt_prune_options options = {.keep_last = 2, .keep_every = 20, .dry_run = true};
     for (int64_t step = 10; step <= 60; step += 10)
-        add(step);
-    ck_assert_int_eq(ckpt_command_prune(dir, &options, &out, &err), MUSTER_OK);
-    expect("step-000000010  would go");
-    expect("would be freed; 4 verified checkpoints stay\n");
-    ck_assert(there(10) && there(30));
-    text_clear(&out);
+        ckpt_case_add(step, true);
+    ck_assert_int_eq(ckpt_command_prune(here.dir, &options, &here.out, &here.err), MUSTER_OK);
+    ckpt_case_expect("step-000000010  would go");
+    ckpt_case_expect("would be freed; 4 verified checkpoints stay\n");
+    ck_assert(ckpt_case_has(10) && ckpt_case_has(30));
+    text_clear(&here.out);
     options.dry_run = false;
-    ck_assert_int_eq(ckpt_command_prune(dir, &options, &out, &err), MUSTER_OK);
-    expect("step-000000030  removed");
-    expect("KiB freed; 4 verified checkpoints stay\n");
-    ck_assert(!there(10) && there(20) && !there(30) && there(40) && there(50) && there(60));
+    ck_assert_int_eq(ckpt_command_prune(here.dir, &options, &here.out, &here.err), MUSTER_OK);
+    ckpt_case_expect("step-000000030  removed");
+    ckpt_case_expect("KiB freed; 4 verified checkpoints stay\n");
+    ck_assert(!ckpt_case_has(10) && ckpt_case_has(20) && !ckpt_case_has(30) && ckpt_case_has(40) &&
+              ckpt_case_has(50) && ckpt_case_has(60));
 }
 END_TEST
 
@@ -301,49 +337,53 @@ START_TEST(a_damaged_checkpoint_does_not_count_among_those_that_stay)
 {
     const struct ckpt_prune_options options = {.keep_last = 2};
     for (int64_t step = 10; step <= 50; step += 10)
-        add(step);
-    ck_assert(ckpt_fixture_flip(in_dir("step-000000050/shard-00000-of-00002.safetensors"), -1, 1));
-    ck_assert(ckpt_fixture_flip(in_dir("step-000000030/shard-00001-of-00002.safetensors"), -1, 1));
-    expect_error(ckpt_command_prune(dir, &options, &out, &err), MUSTER_ERR_CORRUPT, "2 checkpoints in");
-    expect("step-000000050  BAD");
-    expect("step-000000030  BAD");
-    ck_assert(there(50)); /* newer than every good one: for a person to look at */
-    ck_assert(there(40) && !there(30) && there(20) && !there(10));
+        ckpt_case_add(step, true);
+    ck_assert(ckpt_fixture_flip(ckpt_case_path("step-000000050/shard-00000-of-00002.safetensors"), -1, 1));
+    ck_assert(ckpt_fixture_flip(ckpt_case_path("step-000000030/shard-00001-of-00002.safetensors"), -1, 1));
+    expect_error(ckpt_command_prune(here.dir, &options, &here.out, &here.err), MUSTER_ERR_CORRUPT,
+                 "2 checkpoints in");
+    ckpt_case_expect("step-000000050  BAD");
+    ckpt_case_expect("step-000000030  BAD");
+    ck_assert(ckpt_case_has(50)); /* newer than every good one: for a person to look at */
+    ck_assert(ckpt_case_has(40) && !ckpt_case_has(30) && ckpt_case_has(20) && !ckpt_case_has(10));
 }
 END_TEST
 
 START_TEST(two_or_fewer_good_ones_are_left_alone)
 {
     const struct ckpt_prune_options options = {.keep_last = 2};
-    expect_error(ckpt_command_prune(dir, &options, &out, &err), MUSTER_ERR_BAD_INPUT,
+    expect_error(ckpt_command_prune(here.dir, &options, &here.out, &here.err), MUSTER_ERR_BAD_INPUT,
                  "there are no checkpoints");
-    add(10);
-    add(20);
-    add(30);
-    ck_assert(ckpt_fixture_flip(in_dir("step-000000010/shard-00000-of-00002.safetensors"), -1, 1));
-    ck_assert(ckpt_fixture_flip(in_dir("step-000000020/shard-00000-of-00002.safetensors"), -1, 1));
-    ck_assert_int_eq(ckpt_command_prune(dir, &options, &out, &err), MUSTER_ERR_CORRUPT);
-    ck_assert(there(10) && there(20) && there(30));
-    expect("1 verified checkpoints stay\n");
+    ckpt_case_add(10, true);
+    ckpt_case_add(20, true);
+    ckpt_case_add(30, true);
+    ck_assert(ckpt_fixture_flip(ckpt_case_path("step-000000010/shard-00000-of-00002.safetensors"), -1, 1));
+    ck_assert(ckpt_fixture_flip(ckpt_case_path("step-000000020/shard-00000-of-00002.safetensors"), -1, 1));
+    ck_assert_int_eq(ckpt_command_prune(here.dir, &options, &here.out, &here.err), MUSTER_ERR_CORRUPT);
+    ck_assert(ckpt_case_has(10) && ckpt_case_has(20) && ckpt_case_has(30));
+    ckpt_case_expect("1 verified checkpoints stay\n");
 }
 END_TEST
 
 START_TEST(what_an_interrupted_prune_left_goes_with_the_next)
 {
     struct ckpt_prune_options options = {.keep_last = 2, .dry_run = true};
-    add(10);
-    add(20);
-    add(30);
-    ck_assert_int_eq(fs_rename(in_dir("step-000000010"), in_dir(".prune-step-000000010"), &err), MUSTER_OK);
-    ck_assert_int_eq(fs_folder_create(in_dir(".aside-step-000000010"), &err), MUSTER_OK);
-    ck_assert_int_eq(ckpt_command_prune(dir, &options, &out, &err), MUSTER_OK);
-    expect(".prune-step-000000010  would go");
-    ck_assert(fs_exists(in_dir(".prune-step-000000010")));
+    ckpt_case_add(10, true);
+    ckpt_case_add(20, true);
+    ckpt_case_add(30, true);
+    ck_assert_int_eq(
+        fs_rename(ckpt_case_path("step-000000010"), ckpt_case_path(".prune-step-000000010"), &here.err),
+        MUSTER_OK);
+    ck_assert_int_eq(fs_folder_create(ckpt_case_path(".aside-step-000000010"), &here.err), MUSTER_OK);
+    ck_assert_int_eq(ckpt_command_prune(here.dir, &options, &here.out, &here.err), MUSTER_OK);
+    ckpt_case_expect(".prune-step-000000010  would go");
+    ck_assert(fs_exists(ckpt_case_path(".prune-step-000000010")));
     options.dry_run = false;
-    ck_assert_int_eq(ckpt_command_prune(dir, &options, &out, &err), MUSTER_OK);
-    expect(".prune-step-000000010  removed");
-    ck_assert(!fs_exists(in_dir(".prune-step-000000010")) && fs_exists(in_dir(".aside-step-000000010")));
-    ck_assert(there(20) && there(30));
+    ck_assert_int_eq(ckpt_command_prune(here.dir, &options, &here.out, &here.err), MUSTER_OK);
+    ckpt_case_expect(".prune-step-000000010  removed");
+    ck_assert(!fs_exists(ckpt_case_path(".prune-step-000000010")) &&
+              fs_exists(ckpt_case_path(".aside-step-000000010")));
+    ck_assert(ckpt_case_has(20) && ckpt_case_has(30));
 }
 END_TEST
 
@@ -390,12 +430,12 @@ static void npz_write(const char *path, int64_t zip64_from)
     static const float values[6] = {1, 2, 3, 4, 5, -6.5f};
     static const int64_t shape[] = {2, 3}, vector[] = {6};
     struct npz_writer writer;
-    ck_assert_int_eq(npz_writer_open(&writer, path, 0, &err), MUSTER_OK);
+    ck_assert_int_eq(npz_writer_open(&writer, path, 0, &here.err), MUSTER_OK);
     writer.zip64_from = zip64_from;
-    ck_assert_int_eq(npz_writer_add(&writer, "a.b", shape, 2, values, 6, &err), MUSTER_OK);
-    ck_assert_int_eq(npz_writer_add(&writer, "vector", vector, 1, values, 6, &err), MUSTER_OK);
-    ck_assert_int_eq(npz_writer_add(&writer, "scalar", NULL, 0, values + 5, 1, &err), MUSTER_OK);
-    ck_assert_int_eq(npz_writer_finish(&writer, &err), MUSTER_OK);
+    ck_assert_int_eq(npz_writer_add(&writer, "a.b", shape, 2, values, 6, &here.err), MUSTER_OK);
+    ck_assert_int_eq(npz_writer_add(&writer, "vector", vector, 1, values, 6, &here.err), MUSTER_OK);
+    ck_assert_int_eq(npz_writer_add(&writer, "scalar", NULL, 0, values + 5, 1, &here.err), MUSTER_OK);
+    ck_assert_int_eq(npz_writer_finish(&writer, &here.err), MUSTER_OK);
     npz_writer_abort(&writer);
 }
 
@@ -405,8 +445,8 @@ START_TEST(an_npz_is_a_zip_of_plain_arrays_with_and_without_zip64)
     for (int zip64 = 0; zip64 < 2; zip64++) {
         char *bytes;
         size_t size;
-        npz_write(in_dir("w.npz"), zip64 ? 1 : UINT32_MAX);
-        ck_assert_int_eq(fs_file_read(in_dir("w.npz"), 1 << 20, &bytes, &size, &err), MUSTER_OK);
+        npz_write(ckpt_case_path("w.npz"), zip64 ? 1 : UINT32_MAX);
+        ck_assert_int_eq(fs_file_read(ckpt_case_path("w.npz"), 1 << 20, &bytes, &size, &here.err), MUSTER_OK);
         const char *at = entry_check(bytes, zip64, "a.b.npy", "(2, 3)", values, 6);
         at = entry_check(at, zip64, "vector.npy", "(6,)", values, 6);
         at = entry_check(at, zip64, "scalar.npy", "()", values + 5, 1);
@@ -430,54 +470,57 @@ END_TEST
 
 START_TEST(export_to_npz_holds_the_weights_under_their_names)
 {
-    const struct ckpt_export_options options = {.format = CKPT_EXPORT_NPZ, .output = in_dir("w.npz")};
+    const struct ckpt_export_options options = {.format = CKPT_EXPORT_NPZ, .output = ckpt_case_path("w.npz")};
     char *bytes;
     size_t size;
-    ckpt_fixture_init(&fixture, 5);
-    write_fixture(dir, 3);
-    ck_assert_msg(ckpt_command_export(dir, &options, &out, &err) == MUSTER_OK, "%s", err.text);
-    expect(": 4 tensors, ");
-    ck_assert_int_eq(fs_file_read(options.output, 1 << 20, &bytes, &size, &err), MUSTER_OK);
-    const char *at = entry_check(bytes, false, "wte.npy", "(5, 4)", fixture.stored[0], 20);
-    at = entry_check(at, false, "h.0/attn@bias.npy", "(3,)", fixture.stored[0] + 24, 3);
-    at = entry_check(at, false, "scale.npy", "()", fixture.stored[0] + 32, 1);
-    entry_check(at, false, "head.npy", "(2, 2, 5)", fixture.stored[0] + 40, 20);
+    ckpt_fixture_init(&here.fixture, 5);
+    write_fixture(here.dir, 3);
+    ck_assert_msg(ckpt_command_export(here.dir, &options, &here.out, &here.err) == MUSTER_OK, "%s",
+                  here.err.text);
+    ckpt_case_expect(": 4 tensors, ");
+    ck_assert_int_eq(fs_file_read(options.output, 1 << 20, &bytes, &size, &here.err), MUSTER_OK);
+    const char *at = entry_check(bytes, false, "wte.npy", "(5, 4)", here.fixture.stored[0], 20);
+    at = entry_check(at, false, "h.0/attn@bias.npy", "(3,)", here.fixture.stored[0] + 24, 3);
+    at = entry_check(at, false, "scale.npy", "()", here.fixture.stored[0] + 32, 1);
+    entry_check(at, false, "head.npy", "(2, 2, 5)", here.fixture.stored[0] + 40, 20);
     alloc_free(bytes);
 }
 END_TEST
 
 START_TEST(a_damaged_checkpoint_is_not_exported_and_nothing_is_overwritten)
 {
-    struct ckpt_export_options options = {.format = CKPT_EXPORT_NPZ, .output = in_dir("w.npz")};
-    add(5);
-    ck_assert(ckpt_fixture_flip(in_dir("step-000000005/shard-00000-of-00002.safetensors"), -1, 1));
-    expect_error(ckpt_command_export(dir, &options, &out, &err), MUSTER_ERR_CORRUPT, "CRC32C");
+    struct ckpt_export_options options = {.format = CKPT_EXPORT_NPZ, .output = ckpt_case_path("w.npz")};
+    ckpt_case_add(5, true);
+    ck_assert(ckpt_fixture_flip(ckpt_case_path("step-000000005/shard-00000-of-00002.safetensors"), -1, 1));
+    expect_error(ckpt_command_export(here.dir, &options, &here.out, &here.err), MUSTER_ERR_CORRUPT, "CRC32C");
     ck_assert(!fs_exists(options.output));
-    ck_assert_int_eq(fs_file_write(options.output, "mine", 4, &err), MUSTER_OK);
-    expect_error(ckpt_command_export(dir, &options, &out, &err), MUSTER_ERR_BAD_INPUT, "already there");
+    ck_assert_int_eq(fs_file_write(options.output, "mine", 4, &here.err), MUSTER_OK);
+    expect_error(ckpt_command_export(here.dir, &options, &here.out, &here.err), MUSTER_ERR_BAD_INPUT,
+                 "already there");
     ck_assert_int_eq((int)fs_file_size(options.output), 4);
     options.dtype = DTYPE_BF16;
-    options.output = in_dir("other.npz");
-    expect_error(ckpt_command_export(dir, &options, &out, &err), MUSTER_ERR_UNSUPPORTED, "--dtype bf16");
+    options.output = ckpt_case_path("other.npz");
+    expect_error(ckpt_command_export(here.dir, &options, &here.out, &here.err), MUSTER_ERR_UNSUPPORTED,
+                 "--dtype bf16");
 }
 END_TEST
 
 START_TEST(export_to_hdf5_writes_a_file_or_says_that_it_was_not_built_in)
 {
-    const struct ckpt_export_options options = {.format = CKPT_EXPORT_H5, .output = in_dir("w.h5")};
+    const struct ckpt_export_options options = {.format = CKPT_EXPORT_H5, .output = ckpt_case_path("w.h5")};
     char *bytes;
     size_t size;
-    add(5);
-    enum muster_status status = ckpt_command_export(dir, &options, &out, &err);
+    ckpt_case_add(5, true);
+    enum muster_status status = ckpt_command_export(here.dir, &options, &here.out, &here.err);
     if (status == MUSTER_ERR_UNSUPPORTED) {
         expect_error(status, MUSTER_ERR_UNSUPPORTED, "built without HDF5");
         ck_assert(!fs_exists(options.output));
         return;
     }
-    ck_assert_msg(status == MUSTER_OK, "%s", err.text);
-    ck_assert_int_eq(fs_file_read(options.output, 1 << 20, &bytes, &size, &err), MUSTER_OK);
+    ck_assert_msg(status == MUSTER_OK, "%s", here.err.text);
+    ck_assert_int_eq(fs_file_read(options.output, 1 << 20, &bytes, &size, &here.err), MUSTER_OK);
     ck_assert_int_eq(memcmp(bytes, "\x89HDF\r\n\x1a\n", 8), 0);
-    ck_assert_ptr_nonnull(memmem(bytes, size, fixture.stored[0], 20 * sizeof(float)));
+    ck_assert_ptr_nonnull(memmem(bytes, size, here.fixture.stored[0], 20 * sizeof(float)));
     alloc_free(bytes);
 }
 END_TEST
@@ -485,20 +528,22 @@ END_TEST
 static TCase *case_create(const char *name)
 {
     TCase *tests = tcase_create(name);
-    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_checked_fixture(tests, ckpt_case_setup, ckpt_case_teardown);
     return tests;
 }
 
 int main(void)
 {
     Suite *suite = suite_create("ckpt tools");
-    TCase *inspect = case_create("inspect"), *diff = case_create("diff"), *prune = case_create("prune"),
-          *npz = case_create("npz");
+    TCase *ls = case_create("ls"), *inspect = case_create("inspect"), *diff = case_create("diff"),
+          *prune = case_create("prune"), *npz = case_create("npz");
     tcase_add_test(inspect, inspect_tells_the_facts_of_the_newest_checkpoint);
     tcase_add_test(inspect, inspect_computes_the_numbers_of_every_tensor_and_counts_what_is_not_finite);
     tcase_add_test(inspect, inspect_shows_the_same_as_a_table);
     tcase_add_test(inspect, what_is_no_checkpoint_is_not_inspected);
     tcase_add_test(diff, the_same_state_is_equal_however_many_ranks_wrote_it);
+    tcase_add_test(ls, ls_shows_what_the_nodes_hold_and_whether_it_is_enough);
+    tcase_add_test(ls, a_local_copy_whose_manifest_is_damaged_says_so);
     tcase_add_test(diff, differences_are_named_with_their_size_and_a_tolerance_forgives_them);
     tcase_add_test(diff, a_nan_differs_from_a_number_whatever_the_tolerance_and_not_from_itself);
     tcase_add_test(diff, steps_kinds_names_and_shapes_are_compared);
@@ -511,6 +556,7 @@ int main(void)
     tcase_add_test(npz, export_to_npz_holds_the_weights_under_their_names);
     tcase_add_test(npz, a_damaged_checkpoint_is_not_exported_and_nothing_is_overwritten);
     tcase_add_test(npz, export_to_hdf5_writes_a_file_or_says_that_it_was_not_built_in);
+    suite_add_tcase(suite, ls);
     suite_add_tcase(suite, inspect);
     suite_add_tcase(suite, diff);
     suite_add_tcase(suite, prune);
