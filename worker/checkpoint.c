@@ -19,7 +19,7 @@
 
 enum { STEP_NAME_SIZE = 64, SPACE_FOR_MANIFEST = 64 << 10 };
 
-static const char aside_prefix[] = ".aside-step-";
+static const char aside_prefix[] = ".aside-";
 
 struct save {
     struct comm *comm;
@@ -78,9 +78,9 @@ enum muster_status checkpoint_state_hash(struct comm *comm, const struct ckpt_la
 
 static enum muster_status save_paths(struct save *save, const char *dir, struct muster_error *err)
 {
-    char step[STEP_NAME_SIZE], aside[STEP_NAME_SIZE];
+    char step[STEP_NAME_SIZE], aside[STEP_NAME_SIZE + sizeof aside_prefix];
     ckpt_format_step(step, save->identity.step);
-    snprintf(aside, sizeof aside, "%s%09" PRId64, aside_prefix, save->identity.step);
+    snprintf(aside, sizeof aside, "%s%s", aside_prefix, step);
     enum muster_status status = fs_path_join(save->folder, dir, step, err);
     return status == MUSTER_OK ? fs_path_join(save->aside, dir, aside, err) : status;
 }
@@ -216,18 +216,32 @@ static void warn_unless_ok(enum muster_status status, const char *what, const st
         log_warn("%s: %s", what, err->text);
 }
 
-/* Asides of any step: what a crash in the middle of a replacement left behind. */
-static enum muster_status asides_remove(const char *dir, struct muster_error *err)
+/* What was set aside comes back unless its replacement was committed; then it goes. */
+static enum muster_status aside_settle(const char *dir, const char *aside, struct muster_error *err)
+{
+    char from[FS_PATH_MAX], folder[FS_PATH_MAX];
+    enum muster_status status = fs_path_join(from, dir, aside, err);
+    if (status == MUSTER_OK)
+        status = fs_path_join(folder, dir, aside + sizeof aside_prefix - 1, err);
+    if (status != MUSTER_OK)
+        return status;
+    if (has_manifest(folder) || !has_manifest(from))
+        return fs_remove_tree(from, err);
+    status = fs_remove_tree(folder, err);
+    return status == MUSTER_OK ? fs_rename(from, folder, err) : status;
+}
+
+enum muster_status checkpoint_asides_settle(const char *dir, struct muster_error *err)
 {
     struct fs_list list;
-    char path[FS_PATH_MAX];
+    if (!fs_exists(dir))
+        return MUSTER_OK;
     enum muster_status status = fs_list_read(dir, &list, err);
     for (size_t i = 0; i < list.count && status == MUSTER_OK; i++) {
-        if (strncmp(list.names[i], aside_prefix, sizeof aside_prefix - 1) != 0)
-            continue;
-        status = fs_path_join(path, dir, list.names[i], err);
-        if (status == MUSTER_OK)
-            status = fs_remove_tree(path, err);
+        const char *name = list.names[i];
+        if (strncmp(name, aside_prefix, sizeof aside_prefix - 1) == 0 &&
+            ckpt_parse_step(name + sizeof aside_prefix - 1) >= 0)
+            status = aside_settle(dir, name, err);
     }
     fs_list_release(&list);
     return status;
@@ -256,7 +270,7 @@ static void save_tidy(const struct save *save)
         scope.verified = options->verified->steps;
         scope.verified_count = options->verified->count;
     }
-    warn_unless_ok(asides_remove(options->dir, &cause), "removing a replaced checkpoint", &cause);
+    warn_unless_ok(checkpoint_asides_settle(options->dir, &cause), "removing a replaced checkpoint", &cause);
     warn_unless_ok(ckpt_retain(options->dir, &options->keep, &scope, &cause), "removing old checkpoints",
                    &cause);
 }

@@ -65,14 +65,30 @@ struct checkpoint_progress {
     struct ckpt_health health;
 };
 
+/** The same ranges from one place in memory to another; nothing when both are one. */
+void checkpoint_pieces_copy(const struct ckpt_piece *from, const struct ckpt_piece *to, int piece_count,
+                            int kind_count);
+
+/** What a load is for, and where it goes. */
+struct checkpoint_wanted {
+    const struct ckpt_layout *layout;
+    const struct checkpoint_job *job;
+    const struct ckpt_piece *pieces;
+    const struct ckpt_piece *staging; /* the same ranges in memory whose content nobody needs; may be
+                                         `pieces`; NULL: there is none, and files are read twice */
+    int piece_count;
+};
+
 struct checkpoint_tier;
 
 /**
- * Finds and loads the newest checkpoint under DIR that verifies completely (shards shared out among the
- * ranks, then a vote), into `pieces`. Every rejected one is logged as a warning with its reason. Nothing is
- * written to `pieces` before the vote. Collective. \param folder  NULL: search DIR; otherwise exactly this
+ * Finds and loads the newest checkpoint under DIR that verifies completely, into `pieces`. Each rank reads
+ * and verifies what it wants and its share of the headers, then all vote. Every rejected one is logged as a
+ * warning with its reason. Collective. With `staging` nothing is written to `pieces` before everything has
+ * been verified; without, not before all CRC32C and XXH3-128 have, and the state hash is compared afterwards.
+ * \param folder  NULL: search DIR; otherwise exactly this
  * checkpoint folder, and CORRUPT or BAD_INPUT if it cannot be used \param tier  NULL, or the nodes' own disks
- * (checkpoint_tier.h), which are searched too; after IO from there the pieces may have been written \param
+ * (checkpoint_tier.h), which are searched too \param
  * progress  out: step -1 when there is none (MUSTER_OK, pieces untouched) \return BAD_INPUT when the
  * checkpoint's layout (tensor names and shapes, kinds, chunk size) or its job differs from this one, saying
  * which tensor or which keys; CORRUPT when DIR holds committed checkpoints and not one of them verifies
@@ -80,9 +96,7 @@ struct checkpoint_tier;
  * checkpoints and do not count.
  */
 enum muster_status checkpoint_load(struct comm *comm, const char *dir, const char *folder,
-                                   const struct checkpoint_tier *tier, const struct ckpt_layout *layout,
-                                   const struct checkpoint_job *job, const struct ckpt_piece *pieces,
-                                   int piece_count, struct checkpoint_progress *progress,
-                                   struct muster_error *err);
+                                   const struct checkpoint_tier *tier, const struct checkpoint_wanted *wanted,
+                                   struct checkpoint_progress *progress, struct muster_error *err);
 
 #endif

@@ -134,12 +134,13 @@ static int64_t share_begin(int64_t count, int rank, int size)
     return count / size * rank + (count % size * rank) / size;
 }
 
-static enum muster_status shards_verify(const struct comm *comm, const struct ckpt *ckpt,
-                                        struct muster_error *err)
+enum muster_status checkpoint_shards_verify(const struct comm *comm, const struct ckpt *ckpt,
+                                            bool headers_only, struct muster_error *err)
 {
     int64_t end = share_begin(ckpt_shard_count(ckpt), comm->rank + 1, comm->size);
     for (int64_t i = share_begin(ckpt_shard_count(ckpt), comm->rank, comm->size); i < end; i++) {
-        enum muster_status status = ckpt_shard_verify(ckpt, (int)i, err);
+        enum muster_status status =
+            headers_only ? ckpt_header_verify(ckpt, (int)i, err) : ckpt_shard_verify(ckpt, (int)i, err);
         if (status != MUSTER_OK)
             return status;
     }
@@ -170,30 +171,68 @@ static enum muster_status chunks_hash(const struct comm *comm, const struct ckpt
     return status;
 }
 
+static enum muster_status state_compare(const struct ckpt *ckpt, const char *folder, struct hash128 state,
+                                        struct muster_error *err)
+{
+    if (hash_equal(state, ckpt_recorded_state_hash(ckpt)))
+        return MUSTER_OK;
+    return muster_error_set(err, MUSTER_ERR_CORRUPT,
+                            "%s: the data do not have the state hash that its MANIFEST records", folder);
+}
+
 static enum muster_status data_verify(struct comm *comm, const struct ckpt *ckpt, const char *folder,
                                       struct muster_error *err)
 {
     struct checkpoint_chunk *chunks = NULL;
     int64_t count = 0;
     struct hash128 state;
-    enum muster_status status = shards_verify(comm, ckpt, err);
+    enum muster_status status = checkpoint_shards_verify(comm, ckpt, false, err);
     if (status == MUSTER_OK)
         status = chunks_hash(comm, ckpt, &chunks, &count, err);
     status = checkpoint_agree(comm, status, err);
     if (status == MUSTER_OK)
         status = checkpoint_combine(comm, ckpt_layout(ckpt), ckpt_step(ckpt), chunks, count, &state, err);
-    if (status == MUSTER_OK && !hash_equal(state, ckpt_recorded_state_hash(ckpt)))
-        status =
-            muster_error_set(err, MUSTER_ERR_CORRUPT,
-                             "%s: the data do not have the state hash that its MANIFEST records", folder);
+    if (status == MUSTER_OK)
+        status = state_compare(ckpt, folder, state, err);
     alloc_free(chunks);
     return status;
 }
 
-enum muster_status checkpoint_verify_shared(struct comm *comm, const char *folder,
-                                            const struct ckpt_layout *layout,
-                                            const struct checkpoint_job *job, struct ckpt **out,
-                                            struct muster_error *err)
+enum muster_status checkpoint_state_check(struct comm *comm, const struct ckpt *ckpt, const char *folder,
+                                          const struct ckpt_piece *pieces, int piece_count,
+                                          struct muster_error *err)
+{
+    struct hash128 state;
+    enum muster_status status =
+        checkpoint_state_hash(comm, ckpt_layout(ckpt), ckpt_step(ckpt), pieces, piece_count, &state, err);
+    return status == MUSTER_OK ? state_compare(ckpt, folder, state, err) : status;
+}
+
+void checkpoint_pieces_copy(const struct ckpt_piece *from, const struct ckpt_piece *to, int piece_count,
+                            int kind_count)
+{
+    for (int i = 0; i < piece_count && from != to; i++) {
+        size_t bytes = (size_t)(from[i].end - from[i].begin) * sizeof(float);
+        for (int kind = 0; kind < kind_count && bytes > 0; kind++)
+            memcpy(to[i].data[kind], from[i].data[kind], bytes);
+    }
+}
+
+const struct ckpt_piece *checkpoint_wanted_target(const struct checkpoint_wanted *wanted)
+{
+    return wanted->staging != NULL ? wanted->staging : wanted->pieces;
+}
+
+void checkpoint_wanted_accept(const struct checkpoint_wanted *wanted)
+{
+    if (wanted->staging != NULL)
+        checkpoint_pieces_copy(wanted->staging, wanted->pieces, wanted->piece_count,
+                               wanted->layout->kind_count);
+}
+
+enum muster_status checkpoint_open_shared(struct comm *comm, const char *folder,
+                                          const struct ckpt_layout *layout, const struct checkpoint_job *job,
+                                          struct ckpt **out, struct muster_error *err)
 {
     struct ckpt *ckpt = NULL;
     *out = NULL;
@@ -202,11 +241,23 @@ enum muster_status checkpoint_verify_shared(struct comm *comm, const char *folde
         status = checkpoint_match(ckpt, folder, layout, job, err);
     status = checkpoint_agree(comm, status, err);
     if (status == MUSTER_OK)
-        status = data_verify(comm, ckpt, folder, err);
-    if (status != MUSTER_OK) {
+        *out = ckpt;
+    else
         ckpt_close(ckpt);
-        return status;
+    return status;
+}
+
+enum muster_status checkpoint_verify_shared(struct comm *comm, const char *folder,
+                                            const struct ckpt_layout *layout,
+                                            const struct checkpoint_job *job, struct ckpt **out,
+                                            struct muster_error *err)
+{
+    enum muster_status status = checkpoint_open_shared(comm, folder, layout, job, out, err);
+    if (status == MUSTER_OK)
+        status = data_verify(comm, *out, folder, err);
+    if (status != MUSTER_OK) {
+        ckpt_close(*out);
+        *out = NULL;
     }
-    *out = ckpt;
-    return MUSTER_OK;
+    return status;
 }

@@ -33,6 +33,30 @@ enum muster_status checkpoint_combine(struct comm *comm, const struct ckpt_layou
                                       const struct checkpoint_chunk *mine, int64_t count, struct hash128 *out,
                                       struct muster_error *err);
 
+/** What a crash in the middle of a replacement left in DIR: the replaced checkpoint comes back, unless the
+ * one in its place was committed. One rank only. */
+enum muster_status checkpoint_asides_settle(const char *dir, struct muster_error *err);
+
+/** Opens `folder` on all ranks. \param layout  when not NULL, layout and job must be the checkpoint's own
+ * (BAD_INPUT) \return the same on all. Collective. */
+enum muster_status checkpoint_open_shared(struct comm *comm, const char *folder,
+                                          const struct ckpt_layout *layout, const struct checkpoint_job *job,
+                                          struct ckpt **out, struct muster_error *err);
+
+/** Each rank's share of all shards, or of their headers only. \return this rank's own finding */
+enum muster_status checkpoint_shards_verify(const struct comm *comm, const struct ckpt *ckpt,
+                                            bool headers_only, struct muster_error *err);
+
+/** Whether the pieces of all ranks have the state hash that the checkpoint records, else CORRUPT. Collective.
+ */
+enum muster_status checkpoint_state_check(struct comm *comm, const struct ckpt *ckpt, const char *folder,
+                                          const struct ckpt_piece *pieces, int piece_count,
+                                          struct muster_error *err);
+
+/** Where a load puts what it reads, and what it does once that is to be believed. */
+const struct ckpt_piece *checkpoint_wanted_target(const struct checkpoint_wanted *wanted);
+void checkpoint_wanted_accept(const struct checkpoint_wanted *wanted);
+
 /**
  * ckpt_verify shared out: each rank opens `folder`, reads its share of the shards and hashes its share of the
  * chunks. Collective; the same status on all ranks. \param layout  when not NULL, layout and job must be the

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Rank 0 alone looks at the folder, so that all ranks see the same list; each candidate is then verified by
- * all. The ranks' arrays are written only once a checkpoint has been accepted by everybody. Checkpoints that
- * are there but damaged, all of them, end the start: silently beginning again at step 0 would be the most
- * expensive answer.
+ * all as it is read. Checkpoints that are there but damaged, all of them, end the start: silently beginning
+ * again at step 0 would be the most expensive answer.
  */
 #include "worker/checkpoint.h"
 
@@ -21,10 +20,7 @@ struct load {
     struct comm *comm;
     const char *dir;
     const struct checkpoint_tier *tier;
-    const struct ckpt_layout *layout;
-    const struct checkpoint_job *job;
-    const struct ckpt_piece *pieces;
-    int piece_count;
+    const struct checkpoint_wanted *wanted;
 };
 
 /* Rank 0's walk through the folder, newest first. */
@@ -91,34 +87,38 @@ static enum muster_status candidate_next(struct candidates *candidates, const ch
     return MUSTER_OK;
 }
 
-static enum muster_status pieces_read(const struct load *load, const struct ckpt *ckpt,
+/* Everything is read where the ranks want it; where that is the live state, all shards are verified first. */
+static enum muster_status pieces_read(const struct load *load, const struct ckpt *ckpt, const char *folder,
                                       struct muster_error *err)
 {
-    for (int kind = 0; kind < load->layout->kind_count; kind++) {
-        for (int i = 0; i < load->piece_count; i++) {
-            const struct ckpt_piece *piece = &load->pieces[i];
-            enum muster_status status =
-                ckpt_read(ckpt, kind, piece->begin, piece->end, piece->data[kind], err);
-            if (status != MUSTER_OK)
-                return status;
-        }
+    const struct checkpoint_wanted *wanted = load->wanted;
+    const struct ckpt_piece *target = checkpoint_wanted_target(wanted);
+    bool staged = wanted->staging != NULL;
+    enum muster_status status = checkpoint_shards_verify(load->comm, ckpt, staged, err);
+    if (!staged) {
+        status = checkpoint_agree(load->comm, status, err);
+        if (status != MUSTER_OK)
+            return status;
     }
-    return MUSTER_OK;
+    if (status == MUSTER_OK)
+        status = ckpt_pieces_read(ckpt, target, wanted->piece_count, err);
+    status = checkpoint_agree(load->comm, status, err);
+    return status == MUSTER_OK
+               ? checkpoint_state_check(load->comm, ckpt, folder, target, wanted->piece_count, err)
+               : status;
 }
 
-/* Verifies one checkpoint and, if all ranks accept it, loads it. *accepted false: the pieces are untouched.
- */
-static enum muster_status checkpoint_try(const struct load *load, const char *folder, bool *accepted,
+/* Verifies one checkpoint and, if all ranks accept it, loads it. */
+static enum muster_status checkpoint_try(const struct load *load, const char *folder,
                                          struct checkpoint_progress *progress, struct muster_error *err)
 {
     struct ckpt *ckpt = NULL;
     enum muster_status status =
-        checkpoint_verify_shared(load->comm, folder, load->layout, load->job, &ckpt, err);
-    *accepted = status == MUSTER_OK;
-    if (!*accepted)
-        return status;
-    status = checkpoint_agree(load->comm, pieces_read(load, ckpt, err), err);
+        checkpoint_open_shared(load->comm, folder, load->wanted->layout, load->wanted->job, &ckpt, err);
+    if (status == MUSTER_OK)
+        status = pieces_read(load, ckpt, folder, err);
     if (status == MUSTER_OK) {
+        checkpoint_wanted_accept(load->wanted);
         progress->step = ckpt_step(ckpt);
         progress->tokens_seen = ckpt_tokens_seen(ckpt);
         progress->loss_scale = ckpt_loss_scale(ckpt);
@@ -134,7 +134,6 @@ static enum muster_status newest_load(const struct load *load, struct candidates
 {
     struct comm *comm = load->comm;
     struct choice choice = {.step = -1};
-    const struct checkpoint_tier_load near = {load->layout, load->job, load->pieces, load->piece_count};
     for (;;) {
         enum muster_status status =
             comm->rank == 0 ? candidate_next(candidates, load->dir, &choice, err) : MUSTER_OK;
@@ -143,40 +142,45 @@ static enum muster_status newest_load(const struct load *load, struct candidates
             status = comm_broadcast(comm, &choice, sizeof choice, 0, err);
         if (status != MUSTER_OK || choice.step < 0)
             return status;
-        bool accepted = false;
         if (choice.near)
-            status = checkpoint_tier_try(load->tier, comm, choice.step, &near, progress, err);
+            status = checkpoint_tier_try(load->tier, comm, choice.step, load->wanted, progress, err);
         else
-            status = checkpoint_try(load, choice.path, &accepted, progress, err);
-        if (status == MUSTER_OK || accepted || (status != MUSTER_ERR_CORRUPT && status != MUSTER_ERR_IO))
+            status = checkpoint_try(load, choice.path, progress, err);
+        if (status != MUSTER_ERR_CORRUPT && status != MUSTER_ERR_IO)
             return status;
         if (comm->rank == 0)
             candidate_reject(candidates, choice.path, err->text, true);
     }
 }
 
+/* Rank 0: what there is to choose from, once what a crash left in the middle is settled. */
+static enum muster_status catalogue_read(const char *dir, struct ckpt_catalogue *catalogue,
+                                         struct muster_error *err)
+{
+    if (checkpoint_asides_settle(dir, err) != MUSTER_OK)
+        log_warn("after a save that was cut short: %s", err->text);
+    return ckpt_catalogue_read(dir, catalogue, err);
+}
+
 enum muster_status checkpoint_load(struct comm *comm, const char *dir, const char *folder,
-                                   const struct checkpoint_tier *tier, const struct ckpt_layout *layout,
-                                   const struct checkpoint_job *job, const struct ckpt_piece *pieces,
-                                   int piece_count, struct checkpoint_progress *progress,
-                                   struct muster_error *err)
+                                   const struct checkpoint_tier *tier, const struct checkpoint_wanted *wanted,
+                                   struct checkpoint_progress *progress, struct muster_error *err)
 {
     struct muster_error local = {.status = MUSTER_OK};
     struct candidates candidates = {.next = 0};
-    struct load load = {comm, dir, tier, layout, job, pieces, piece_count};
+    const struct load load = {comm, dir, tier, wanted};
     enum muster_status status = MUSTER_OK;
-    bool accepted;
     err = err != NULL ? err : &local;
     *progress = (struct checkpoint_progress){.step = -1};
     if (folder != NULL && !fs_is_folder(folder))
         status = muster_error_set(err, MUSTER_ERR_BAD_INPUT, "there is no checkpoint %s", folder);
     else if (folder == NULL && comm->rank == 0)
-        status = ckpt_catalogue_read(dir, &candidates.catalogue, err);
+        status = catalogue_read(dir, &candidates.catalogue, err);
     status = checkpoint_agree(comm, status, err);
     if (status == MUSTER_OK && folder == NULL && tier != NULL)
         status = checkpoint_tier_steps(tier, comm, &candidates.near_steps, &candidates.near_count, err);
     if (status == MUSTER_OK && folder != NULL)
-        status = checkpoint_try(&load, folder, &accepted, progress, err);
+        status = checkpoint_try(&load, folder, progress, err);
     else if (status == MUSTER_OK)
         status = newest_load(&load, &candidates, progress, err);
     alloc_free(candidates.near_steps);

@@ -183,7 +183,11 @@ enum muster_status checkpoint_tier_steps(const struct checkpoint_tier *tier, str
     *steps = NULL;
     *count = 0;
     text_init(&mine);
-    enum muster_status status = checkpoint_agree(comm, steps_list(tier, &mine, err), err);
+    if (tier->member == 0 && checkpoint_tier_tidy(tier, err))
+        log_warn("local checkpoints: %s", err->text);
+    enum muster_status status = comm_barrier(comm, err);
+    if (!status)
+        status = checkpoint_agree(comm, steps_list(tier, &mine, err), err);
     if (!status)
         status = checkpoint_gather(comm, mine.data, (int64_t)mine.length, &all, &counts, err);
     for (int r = 0; !status && r < comm->size; r++)

@@ -40,22 +40,14 @@ enum muster_status checkpoint_tier_save(const struct checkpoint_tier *tier, stru
 enum muster_status checkpoint_tier_steps(const struct checkpoint_tier *tier, struct comm *comm,
                                          int64_t **steps, int *count, struct muster_error *err);
 
-/** What a load needs besides the step. */
-struct checkpoint_tier_load {
-    const struct ckpt_layout *layout;
-    const struct checkpoint_job *job;
-    const struct ckpt_piece *pieces;
-    int piece_count;
-};
-
 /**
  * Loads one step from the nodes: every shard is verified by a rank that holds it and then sent to all, in
  * blocks. \return the same on all ranks; CORRUPT when a shard is on no node, or damaged wherever it is;
- * BAD_INPUT as checkpoint_load. The pieces are written only once every shard has verified; IO may then still
- * come. Collective.
+ * BAD_INPUT as checkpoint_load. Without `staging` the pieces are written once every shard has verified; IO
+ * may then still come. Collective.
  */
 enum muster_status checkpoint_tier_try(const struct checkpoint_tier *tier, struct comm *comm, int64_t step,
-                                       const struct checkpoint_tier_load *load,
+                                       const struct checkpoint_wanted *wanted,
                                        struct checkpoint_progress *progress, struct muster_error *err);
 
 #endif

@@ -18,6 +18,10 @@ struct checkpoint_tier {
     int member, member_count; /* this rank among those of its node; 0 acts for the node */
 };
 
+/** On the rank that acts for its node: what interrupted saves left there goes, and a checkpoint that one of
+ * them was about to replace comes back. */
+enum muster_status checkpoint_tier_tidy(const struct checkpoint_tier *tier, struct muster_error *err);
+
 /** Copies the shard that this rank has written to `folder` to its partner, and takes in what others send; all
  * durable. \param record  of the own shard, as ckpt_shard_write gave it. The same status on all ranks.
  * Collective. */

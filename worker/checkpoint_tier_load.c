@@ -18,7 +18,8 @@ enum { MANIFEST_BYTES_MAX = 256 << 20 };
 struct tier_load {
     const struct checkpoint_tier *tier;
     struct comm *comm;
-    const struct checkpoint_tier_load *wanted;
+    const struct checkpoint_wanted *wanted;
+    const struct ckpt_piece *target;
     char folder[FS_PATH_MAX];
     char *text; /* the MANIFEST that counts, the same everywhere */
     int64_t text_bytes;
@@ -114,15 +115,6 @@ static enum muster_status holders_find(struct tier_load *load, struct muster_err
     return status;
 }
 
-static void pieces_clear(const struct checkpoint_tier_load *wanted)
-{
-    for (int i = 0; i < wanted->piece_count; i++) {
-        const struct ckpt_piece *piece = &wanted->pieces[i];
-        for (int kind = 0; kind < wanted->layout->kind_count && piece->end > piece->begin; kind++)
-            memset(piece->data[kind], 0, (size_t)(piece->end - piece->begin) * sizeof(float));
-    }
-}
-
 /* *read: how this rank's reading went; sending goes on so that nobody waits. */
 static enum muster_status shard_send(const struct tier_load *load, int shard, char *block,
                                      enum muster_status *read, struct muster_error *read_err,
@@ -137,8 +129,7 @@ static enum muster_status shard_send(const struct tier_load *load, int shard, ch
             *read = ckpt_shard_read(load->ckpt, shard, at, block, bytes, read_err);
         status = comm_broadcast(load->comm, block, bytes, load->holder[shard], err);
         if (!status)
-            ckpt_shard_scatter(load->ckpt, shard, at, block, bytes, load->wanted->pieces,
-                               load->wanted->piece_count);
+            ckpt_shard_scatter(load->ckpt, shard, at, block, bytes, load->target, load->wanted->piece_count);
     }
     return status;
 }
@@ -153,7 +144,7 @@ static enum muster_status shards_send(const struct tier_load *load, struct muste
         status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to read local checkpoints");
     status = checkpoint_agree(load->comm, status, err);
     if (!status)
-        pieces_clear(load->wanted);
+        ckpt_padding_clear(load->wanted->layout, load->target, load->wanted->piece_count);
     for (int i = 0; !status && i < ckpt_shard_count(load->ckpt); i++)
         status = shard_send(load, i, block, &read, &read_err, err);
     alloc_free(block);
@@ -162,18 +153,6 @@ static enum muster_status shards_send(const struct tier_load *load, struct muste
     if (read)
         *err = read_err;
     return checkpoint_agree(load->comm, read, err);
-}
-
-static enum muster_status state_check(const struct tier_load *load, struct muster_error *err)
-{
-    struct hash128 state;
-    const struct checkpoint_tier_load *wanted = load->wanted;
-    enum muster_status status = checkpoint_state_hash(load->comm, wanted->layout, ckpt_step(load->ckpt),
-                                                      wanted->pieces, wanted->piece_count, &state, err);
-    if (!status && !hash_equal(state, ckpt_recorded_state_hash(load->ckpt)))
-        status = muster_error_set(err, MUSTER_ERR_CORRUPT,
-                                  "the data do not have the state hash that the MANIFEST records");
-    return status;
 }
 
 static enum muster_status manifest_open(struct tier_load *load, int64_t step, struct muster_error *err)
@@ -189,10 +168,11 @@ static enum muster_status manifest_open(struct tier_load *load, int64_t step, st
 }
 
 enum muster_status checkpoint_tier_try(const struct checkpoint_tier *tier, struct comm *comm, int64_t step,
-                                       const struct checkpoint_tier_load *wanted,
+                                       const struct checkpoint_wanted *wanted,
                                        struct checkpoint_progress *progress, struct muster_error *err)
 {
-    struct tier_load load = {.tier = tier, .comm = comm, .wanted = wanted};
+    struct tier_load load = {
+        .tier = tier, .comm = comm, .wanted = wanted, .target = checkpoint_wanted_target(wanted)};
     char name[64];
     ckpt_format_step(name, step);
     enum muster_status status = checkpoint_agree(comm, fs_path_join(load.folder, tier->dir, name, err), err);
@@ -205,11 +185,12 @@ enum muster_status checkpoint_tier_try(const struct checkpoint_tier *tier, struc
     if (!status)
         status = shards_send(&load, err);
     if (!status)
-        status = state_check(&load, err);
-    if (!status)
-        *progress =
-            (struct checkpoint_progress){step, ckpt_tokens_seen(load.ckpt), ckpt_loss_scale(load.ckpt), true,
-                                         ckpt_health(load.ckpt)};
+        status = checkpoint_state_check(comm, load.ckpt, load.folder, load.target, wanted->piece_count, err);
+    if (!status) {
+        checkpoint_wanted_accept(wanted);
+        *progress = (struct checkpoint_progress){step, ckpt_tokens_seen(load.ckpt),
+                                                 ckpt_loss_scale(load.ckpt), true, ckpt_health(load.ckpt)};
+    }
     ckpt_close(load.ckpt);
     alloc_free(load.holder);
     alloc_free(load.text);

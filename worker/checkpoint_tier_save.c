@@ -149,27 +149,57 @@ static enum muster_status name_take(const struct tier_save *save, struct muster_
     return status ? status : fs_rename(save->made, save->folder, err);
 }
 
+static bool has_prefix(const char *name, const char *prefix)
+{
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+/* One name that an interrupted save left. */
+static enum muster_status leftover_settle(const struct checkpoint_tier *tier, const char *name,
+                                          struct muster_error *err)
+{
+    char path[FS_PATH_MAX], replaced[FS_PATH_MAX];
+    enum muster_status status = fs_path_join(path, tier->dir, name, err);
+    if (!status && has_prefix(name, old_prefix)) {
+        status = fs_path_join(replaced, tier->dir, name + strlen(old_prefix), err);
+        if (!status && !fs_exists(replaced))
+            return fs_rename(path, replaced, err);
+    }
+    return status ? status : fs_remove_tree(path, err);
+}
+
+enum muster_status checkpoint_tier_tidy(const struct checkpoint_tier *tier, struct muster_error *err)
+{
+    struct fs_list list;
+    if (!fs_is_folder(tier->dir))
+        return MUSTER_OK;
+    enum muster_status status = fs_list_read(tier->dir, &list, err);
+    for (size_t i = 0; i < list.count && !status; i++)
+        if (has_prefix(list.names[i], new_prefix) || has_prefix(list.names[i], old_prefix))
+            status = leftover_settle(tier, list.names[i], err);
+    fs_list_release(&list);
+    return status;
+}
+
 /* Older than the newest CHECKPOINT_TIER_KEEP up to this step, and what interrupted saves left. */
 static enum muster_status old_remove(const struct tier_save *save, struct muster_error *err)
 {
-    struct fs_list list;
-    char path[FS_PATH_MAX], newest[64];
+    struct ckpt_catalogue catalogue;
+    char path[FS_PATH_MAX];
     int kept = 0;
-    ckpt_format_step(newest, save->identity.step);
-    enum muster_status status = fs_list_read(save->tier->dir, &list, err);
-    for (size_t i = list.count; i-- > 0 && !status;) { /* names sort as their steps do */
-        const char *name = list.names[i];
-        bool step = strncmp(name, "step-", 5) == 0 && strlen(name) == strlen(newest);
-        bool rubbish = strncmp(name, new_prefix, sizeof new_prefix - 1) == 0 ||
-                       strncmp(name, old_prefix, sizeof old_prefix - 1) == 0;
-        if (step && strcmp(name, newest) <= 0)
-            rubbish = kept++ >= CHECKPOINT_TIER_KEEP;
-        if (rubbish)
-            status = fs_path_join(path, save->tier->dir, name, err);
-        if (rubbish && !status)
+    enum muster_status status = checkpoint_tier_tidy(save->tier, err);
+    if (!status)
+        status = ckpt_catalogue_read(save->tier->dir, &catalogue, err);
+    if (status)
+        return status;
+    for (int i = 0; i < catalogue.count && !status; i++) { /* newest first */
+        if (catalogue.entries[i].step > save->identity.step || kept++ < CHECKPOINT_TIER_KEEP)
+            continue;
+        status = fs_path_join(path, save->tier->dir, catalogue.entries[i].folder, err);
+        if (!status)
             status = fs_remove_tree(path, err);
     }
-    fs_list_release(&list);
+    ckpt_catalogue_release(&catalogue);
     return status;
 }
 

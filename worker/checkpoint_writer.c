@@ -1,23 +1,28 @@
 /* SPDX-License-Identifier: MIT
  *
- * One thread, one save at a time, one state that moves idle -> copying -> writing -> done -> idle. The thread
- * makes no decision that another rank would have to share: that is left to the votes of the save it calls.
+ * Two threads, one save at a time, one state that moves idle -> copying -> writing -> done -> idle. The first
+ * thread copies, which training may have to wait for; the second saves, in what time training leaves: on a
+ * machine that is busy with steps it has a low priority, on one that waits for it it has all. The threads
+ * make no decision that another rank would have to share: that is left to the votes of the save they call.
  */
 #include "worker/checkpoint_writer.h"
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "worker/fault_point.h"
 
+enum { WRITER_THREADS = 2, WRITER_NICE = 10 };
+
 enum writer_state { WRITER_IDLE, WRITER_COPYING, WRITER_WRITING, WRITER_DONE };
 
 struct checkpoint_writer {
     struct checkpoint_writer_options options;
-    pthread_t thread;
-    bool thread_runs;
+    pthread_t threads[WRITER_THREADS];
+    int thread_count; /* that run */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     enum writer_state state; /* under the lock, as `leave` and `outcome` */
@@ -28,16 +33,6 @@ struct checkpoint_writer {
     struct checkpoint_outcome outcome;
 };
 
-static void writer_copy(const struct checkpoint_writer *writer)
-{
-    const struct checkpoint_writer_options *o = &writer->options;
-    for (int i = 0; i < o->piece_count && o->copies != o->pieces; i++) {
-        size_t bytes = (size_t)(o->pieces[i].end - o->pieces[i].begin) * sizeof(float);
-        for (int kind = 0; kind < o->kind_count && bytes > 0; kind++)
-            memcpy(o->copies[i].data[kind], o->pieces[i].data[kind], bytes);
-    }
-}
-
 static void writer_enter(struct checkpoint_writer *writer, enum writer_state state)
 {
     pthread_mutex_lock(&writer->lock);
@@ -46,36 +41,45 @@ static void writer_enter(struct checkpoint_writer *writer, enum writer_state sta
     pthread_mutex_unlock(&writer->lock);
 }
 
-static void writer_work(struct checkpoint_writer *writer)
-{
-    struct checkpoint_outcome *outcome = &writer->outcome;
-    *outcome = (struct checkpoint_outcome){.step = writer->identity.step};
-    writer_copy(writer);
-    fault_point("ckpt_copy");
-    outcome->copied_s = clock_seconds() - writer->started_s;
-    writer_enter(writer, WRITER_WRITING);
-    outcome->status = writer->options.save(writer->options.save_context, &writer->identity,
-                                           writer->options.copies, &outcome->state_hash, &outcome->err);
-    outcome->duration_s = clock_seconds() - writer->started_s;
-    writer_enter(writer, WRITER_DONE);
-}
-
-/* Waits for a save to begin; false when the thread is to end. */
-static bool writer_await_work(struct checkpoint_writer *writer)
+/* Waits for this state; false when the thread is to end and no save is in flight. */
+static bool writer_await(struct checkpoint_writer *writer, enum writer_state state)
 {
     pthread_mutex_lock(&writer->lock);
-    while (writer->state != WRITER_COPYING && !writer->leave)
+    while (writer->state != state &&
+           !(writer->leave && (writer->state == WRITER_IDLE || writer->state == WRITER_DONE)))
         pthread_cond_wait(&writer->changed, &writer->lock);
-    bool work = writer->state == WRITER_COPYING;
+    bool work = writer->state == state;
     pthread_mutex_unlock(&writer->lock);
     return work;
 }
 
-static void *writer_run(void *argument)
+static void *writer_copy_run(void *argument)
 {
     struct checkpoint_writer *writer = argument;
-    while (writer_await_work(writer))
-        writer_work(writer);
+    const struct checkpoint_writer_options *options = &writer->options;
+    while (writer_await(writer, WRITER_COPYING)) {
+        checkpoint_pieces_copy(options->pieces, options->copies, options->piece_count, options->kind_count);
+        fault_point("ckpt_copy");
+        writer->outcome = (struct checkpoint_outcome){.step = writer->identity.step,
+                                                      .copied_s = clock_seconds() - writer->started_s};
+        writer_enter(writer, WRITER_WRITING);
+    }
+    return NULL;
+}
+
+static void *writer_save_run(void *argument)
+{
+    struct checkpoint_writer *writer = argument;
+    const struct checkpoint_writer_options *options = &writer->options;
+    struct checkpoint_outcome *outcome = &writer->outcome;
+    setpriority(PRIO_PROCESS, 0,
+                WRITER_NICE); /* on Linux of this thread alone; without it all is only slower */
+    while (writer_await(writer, WRITER_WRITING)) {
+        outcome->status = options->save(options->save_context, &writer->identity, options->copies,
+                                        &outcome->state_hash, &outcome->err);
+        outcome->duration_s = clock_seconds() - writer->started_s;
+        writer_enter(writer, WRITER_DONE);
+    }
     return NULL;
 }
 
@@ -89,13 +93,16 @@ enum muster_status checkpoint_writer_create(const struct checkpoint_writer_optio
     writer->options = *options;
     pthread_mutex_init(&writer->lock, NULL);
     pthread_cond_init(&writer->changed, NULL);
-    int code = pthread_create(&writer->thread, NULL, writer_run, writer);
-    if (code != 0) {
-        checkpoint_writer_destroy(writer);
-        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no thread to write checkpoints: %s",
-                                strerror(code));
+    static void *(*const runs[WRITER_THREADS])(void *) = {writer_copy_run, writer_save_run};
+    for (; writer->thread_count < WRITER_THREADS; writer->thread_count++) {
+        int code =
+            pthread_create(&writer->threads[writer->thread_count], NULL, runs[writer->thread_count], writer);
+        if (code != 0) {
+            checkpoint_writer_destroy(writer);
+            return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no thread to write checkpoints: %s",
+                                    strerror(code));
+        }
     }
-    writer->thread_runs = true;
     *out = writer;
     return MUSTER_OK;
 }
@@ -104,13 +111,12 @@ void checkpoint_writer_destroy(struct checkpoint_writer *writer)
 {
     if (!writer)
         return;
-    if (writer->thread_runs) {
-        pthread_mutex_lock(&writer->lock);
-        writer->leave = true;
-        pthread_cond_broadcast(&writer->changed);
-        pthread_mutex_unlock(&writer->lock);
-        pthread_join(writer->thread, NULL);
-    }
+    pthread_mutex_lock(&writer->lock);
+    writer->leave = true;
+    pthread_cond_broadcast(&writer->changed);
+    pthread_mutex_unlock(&writer->lock);
+    for (int i = 0; i < writer->thread_count; i++)
+        pthread_join(writer->threads[i], NULL);
     pthread_cond_destroy(&writer->changed);
     pthread_mutex_destroy(&writer->lock);
     alloc_free(writer->job_yaml);

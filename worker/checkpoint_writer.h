@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Saving beside training. A thread of each rank first copies the rank's state, while the next forward and
- * backward pass only read it, and then runs the collective save on the copy, over a communicator of its own.
+ * Saving beside training. A thread of each rank copies the rank's state, while the next forward and backward
+ * pass only read it, and another then runs the collective save on the copy, over a communicator of its own.
  * The training loop waits in two places only: before it changes the state while the copy is not complete, and
  * before a second save while the first is not.
  */
@@ -35,7 +35,7 @@ struct checkpoint_outcome {
     struct hash128 state_hash;
 };
 
-/** Starts the thread. */
+/** Starts the threads. */
 enum muster_status checkpoint_writer_create(const struct checkpoint_writer_options *options,
                                             struct checkpoint_writer **out, struct muster_error *err);
 /** Waits for a save in flight. Takes NULL. */

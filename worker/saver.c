@@ -162,9 +162,10 @@ enum muster_status saver_load(struct saver *saver, const struct saver_resume *re
     enum muster_status status = job_keys_check(resume->allow_changes, err);
     if (status || strcmp(resume->from, "never") == 0)
         return status;
+    const struct checkpoint_wanted wanted = {&state->layout, &job, state->host_pieces, state->snapshot_pieces,
+                                             saver_piece_count(saver)};
     status = checkpoint_load(saver->parts.comm, state->job->checkpoint.dir, search ? NULL : resume->from,
-                             saver->tier, &state->layout, &job, state->host_pieces, saver_piece_count(saver),
-                             progress, err);
+                             saver->tier, &wanted, progress, err);
     if (status)
         return status;
     saver->saved_step = progress->step;

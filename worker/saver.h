@@ -40,7 +40,8 @@ enum muster_status saver_create(const struct saver_parts *parts, struct saver **
 void saver_destroy(struct saver *saver);
 
 /**
- * Loads what `resume` says into the state's host pieces; see checkpoint_load. Collective.
+ * Loads what `resume` says into the state's host pieces, by way of the memory that saves are written from;
+ * see checkpoint_load. No save may be in flight. Collective.
  */
 enum muster_status saver_load(struct saver *saver, const struct saver_resume *resume,
                               struct checkpoint_progress *progress, struct muster_error *err);

@@ -58,8 +58,8 @@ static void newest_must_be(int64_t step)
     ckpt_fixture_pieces(&loaded, 0, 1, pieces);
     memset(loaded.state, 0x5a, sizeof loaded.state);
     const struct checkpoint_job job = {.hash = loaded.identity.job};
-    enum muster_status status = checkpoint_load(comm, dir, NULL, NULL, &loaded.layout, &job, pieces,
-                                                CKPT_FIXTURE_PIECES, &progress, &err);
+    const struct checkpoint_wanted wanted = {&loaded.layout, &job, pieces, NULL, CKPT_FIXTURE_PIECES};
+    enum muster_status status = checkpoint_load(comm, dir, NULL, NULL, &wanted, &progress, &err);
     must(status == MUSTER_OK && progress.step >= step, "the newest acknowledged checkpoint loads");
     ckpt_fixture_init(&fixture, progress.step);
     must(memcmp(loaded.state, fixture.stored, sizeof fixture.stored) == 0, "it loads what was saved");

@@ -50,6 +50,14 @@ resumed 4 "$near" flip "$(node 1)/step-000000008/shard-00001-of-00004.safetensor
 grep -q 'local copy not used: .*shard-00001-of-00004.safetensors' "$folder/tiny.run/logs/rank-0001.log" ||
     fail 'node 1 does not say what is wrong with its copy'
 resumed 4 "$near" rm "$(node 0)/step-000000008/MANIFEST.json"
+# Two neighbours that were about to replace it when they were cut off.
+cut_short() {
+    for rank in 1 2; do
+        mv "$(node $rank)/step-000000008" "$(node $rank)/.old-step-000000008"
+        mkdir "$(node $rank)/.new-step-000000008"
+    done
+}
+resumed 4 "$near" cut_short
 resumed 4 6 rm -rf "$(node 1)" "$(node 2)"
 must_say 'checkpoint of step 8 on the nodes is not used: shard 1 of 4 is good on no node'
 resumed 3 "$near" true # another number of ranks: what nodes 0 to 2 hold is enough

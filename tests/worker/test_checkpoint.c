@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Saving and loading by ranks: run on 1, 2 and 3. Every scenario in which one rank fails alone must give all
- * ranks the same answer and leave the older checkpoints alone. A kill is tried at every collective of a save,
+ * ranks the same answer and leave the older checkpoints alone. Everything is tried with loads by way of other
+ * memory and with loads straight into the state. A kill is tried at every collective of a save,
  * in a child process with a communicator that dies on command.
  */
 #include "worker/checkpoint.h"
@@ -28,6 +29,7 @@ static struct ckpt_piece pieces[CKPT_FIXTURE_PIECES];
 static struct muster_error err;
 static struct hash128 state;
 static int64_t live_before;
+static bool staged;
 
 static void use_step(int64_t step)
 {
@@ -74,11 +76,16 @@ static void save_step(int64_t step)
 /* Loads into arrays full of rubbish; -1 when there is no checkpoint. */
 static enum muster_status load(const char *folder, int64_t *step)
 {
+    static struct ckpt_fixture other;
+    struct ckpt_piece staging[CKPT_FIXTURE_PIECES];
     struct checkpoint_progress progress;
     memset(fixture.state, 0x5a, sizeof fixture.state);
+    memset(other.state, 0x33, sizeof other.state);
+    ckpt_fixture_pieces(&other, comm->rank, comm->size, staging);
     const struct checkpoint_job job = {.hash = fixture.identity.job};
-    enum muster_status status = checkpoint_load(comm, dir, folder, NULL, &fixture.layout, &job, pieces,
-                                                CKPT_FIXTURE_PIECES, &progress, &err);
+    const struct checkpoint_wanted wanted = {&fixture.layout, &job, pieces, staged ? staging : NULL,
+                                             CKPT_FIXTURE_PIECES};
+    enum muster_status status = checkpoint_load(comm, dir, folder, NULL, &wanted, &progress, &err);
     *step = progress.step;
     if (status == MUSTER_OK && *step >= 0)
         mpi_check(progress.tokens_seen == 10 * *step && progress.loss_scale.scale == 1024.0 &&
@@ -220,6 +227,21 @@ START_TEST(a_damaged_newest_is_passed_over_with_its_reason)
     log_begin();
     load_must_give(100);
     log_must_hold("are not what was written: CRC32C");
+}
+END_TEST
+
+START_TEST(data_without_the_recorded_state_hash_are_refused)
+{
+    int64_t step;
+    char folder[FS_PATH_MAX];
+    fixture.stored[2][40] += 1.0f; /* what the hash is taken of, not what is written */
+    on_rank_0(mpi_check_ok(ckpt_fixture_write(&fixture, dir, 2, true, folder, &err), err));
+    use_step(100);
+    log_begin();
+    mpi_check(load(NULL, &step) == MUSTER_ERR_CORRUPT && step == -1);
+    log_must_hold("do not have the state hash");
+    if (staged)
+        pieces_must_be_untouched();
 }
 END_TEST
 
@@ -394,6 +416,26 @@ START_TEST(another_state_at_the_same_step_replaces_it_and_a_failed_one_does_not)
 }
 END_TEST
 
+START_TEST(a_replacement_cut_short_gives_back_what_it_was_to_replace)
+{
+    char from[FS_PATH_MAX], aside[FS_PATH_MAX];
+    save_step(100);
+    save_step(200);
+    mpi_check(fs_path_join(from, dir, "step-000000200", NULL) == MUSTER_OK);
+    mpi_check(fs_path_join(aside, dir, ".aside-step-000000200", NULL) == MUSTER_OK);
+    on_rank_0({
+        mpi_check_ok(fs_rename(from, aside, &err), err);
+        mpi_check_ok(fs_folder_create(from, &err), err);
+        mpi_check_ok(fs_file_write(path_of(200, "shard"), "x", 1, &err), err);
+    });
+    load_must_give(200);
+    mpi_check(!fs_exists(aside) && !fs_exists(path_of(200, "shard")));
+    on_rank_0(mpi_check_ok(fs_folder_create(aside, &err), err));
+    load_must_give(200); /* the replacement was committed: what is aside goes */
+    mpi_check(!fs_exists(aside));
+}
+END_TEST
+
 START_TEST(pieces_that_do_not_tile_the_state_are_never_committed)
 {
     if (comm->rank == 0)
@@ -427,8 +469,9 @@ END_TEST
 START_TEST(a_rank_short_of_memory_at_any_point_is_heard_by_all)
 {
     int64_t step;
-    bool passed = false;
+    bool passed = staged; /* how a load will be makes no difference to a save */
     log_console_level_set(LOG_ERROR);
+    save_step(100);
     for (int64_t n = 1; !passed; n++) {
         use_step(100);
         on_rank_0(mpi_check(fs_remove_tree(path_of(100, ""), NULL) == MUSTER_OK));
@@ -546,7 +589,14 @@ END_TEST
 
 static void comm_begin(void)
 {
+    staged = false;
     mpi_check_ok(comm_mpi_create(&comm, &err), err);
+}
+
+static void comm_begin_staged(void)
+{
+    comm_begin();
+    staged = true;
 }
 
 static void comm_end(void)
@@ -554,30 +604,39 @@ static void comm_end(void)
     comm_destroy(comm);
 }
 
-int main(int argc, char **argv)
+static TCase *case_create(const char *name, void (*begin)(void))
 {
-    int provided;
-    MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
-    Suite *suite = suite_create("checkpoint");
-    TCase *tcase = tcase_create("checkpoint");
-    tcase_add_unchecked_fixture(tcase, comm_begin, comm_end);
+    TCase *tcase = tcase_create(name);
+    tcase_add_unchecked_fixture(tcase, begin, comm_end);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, what_the_ranks_save_they_load_again);
     tcase_add_test(tcase, a_checkpoint_of_any_number_of_writers_loads_on_this_many_ranks);
     tcase_add_test(tcase, nothing_there_means_step_minus_one_and_untouched_pieces);
     tcase_add_test(tcase, a_damaged_newest_is_passed_over_with_its_reason);
-    tcase_add_test(tcase, a_save_that_was_killed_before_its_manifest_is_passed_over_with_its_reason);
+    tcase_add_test(tcase, data_without_the_recorded_state_hash_are_refused);
     tcase_add_test(tcase, checkpoints_that_are_all_damaged_stop_the_start);
     tcase_add_test(tcase, a_named_folder_is_loaded_or_refused_but_never_replaced_by_another);
+    tcase_add_test(tcase, a_rank_short_of_memory_at_any_point_is_heard_by_all);
+    return tcase;
+}
+
+int main(int argc, char **argv)
+{
+    int provided;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
+    Suite *suite = suite_create("checkpoint");
+    TCase *tcase = case_create("checkpoint", comm_begin);
+    tcase_add_test(tcase, a_save_that_was_killed_before_its_manifest_is_passed_over_with_its_reason);
     tcase_add_test(tcase, a_checkpoint_of_another_job_is_bad_input_that_says_what_differs);
     tcase_add_test(tcase, the_same_state_at_the_same_step_is_not_written_again);
     tcase_add_test(tcase, the_same_state_over_a_damaged_copy_is_written_again);
     tcase_add_test(tcase, a_rank_that_cannot_write_fails_the_save_on_all_and_nothing_else);
     tcase_add_test(tcase, another_state_at_the_same_step_replaces_it_and_a_failed_one_does_not);
+    tcase_add_test(tcase, a_replacement_cut_short_gives_back_what_it_was_to_replace);
     tcase_add_test(tcase, pieces_that_do_not_tile_the_state_are_never_committed);
     tcase_add_test(tcase, old_checkpoints_go_but_a_given_up_future_does_not_push_out_the_new_one);
-    tcase_add_test(tcase, a_rank_short_of_memory_at_any_point_is_heard_by_all);
     tcase_add_test(tcase, a_kill_at_any_collective_leaves_the_older_or_the_newer_checkpoint_whole);
     suite_add_tcase(suite, tcase);
+    suite_add_tcase(suite, case_create("checkpoint, staged", comm_begin_staged));
     return mpi_check_run(suite);
 }
