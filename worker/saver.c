@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/epoch.h"
+#include "base/event_log.h"
 #include "base/log.h"
 #include "coordinator/job/job_compare.h"
 #include "worker/checkpoint_agree.h"
@@ -197,6 +198,21 @@ void saver_before_update(void *context)
     saver->stall_s += clock_seconds() - started;
 }
 
+/* A save that failed and does not end the run, for whoever watches it. */
+static void saver_tell_failure(const struct saver *saver, const struct checkpoint_outcome *outcome)
+{
+    struct muster_error err;
+    const struct event event = {
+        .kind = "checkpoint_failed",
+        .epoch = epoch_of_process(),
+        .rank = -1,
+        .step = outcome->step,
+        .text = outcome->err.text,
+    };
+    if (saver->parts.comm->rank == 0 && event_log_append(saver->parts.state->job->output_dir, &event, &err))
+        log_warn("%s", err.text);
+}
+
 /* What training survives is told, and anything else is an error. */
 static enum muster_status saver_report(struct saver *saver, const struct checkpoint_outcome *outcome,
                                        struct muster_error *err)
@@ -208,7 +224,9 @@ static enum muster_status saver_report(struct saver *saver, const struct checkpo
         return outcome->status;
     }
     saver->duration_s = outcome->duration_s;
-    if (!outcome->status)
+    if (outcome->status)
+        saver_tell_failure(saver, outcome);
+    else
         saver->saved_step = outcome->step;
     struct telemetry_save save = {
         .step = outcome->step,

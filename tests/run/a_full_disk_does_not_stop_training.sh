@@ -32,6 +32,8 @@ must_end_unsaved() {
     must_exit 1
     for step in "$@"; do
         must_say "^step $step +WARNING: checkpoint not saved, training goes on: .*step-0000000$step.*$cause"
+        must_equal "events of step $step" 1 "$(grep -c "\"kind\": \"checkpoint_failed\".*\"step\": $step, .*$cause" \
+            "$folder/tiny.run/events.jsonl")"
     done
     must_say '^finished at step 16 of 16'
     must_say '^muster-worker: the last checkpoint \(step 16\) could not be saved'
