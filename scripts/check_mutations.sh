@@ -100,15 +100,17 @@ mutate 'a rank starts one slot late' worker/trainer.c 's/(plan_slots_of_rank\(pl
     $ranks
 mutate 'a resumed run skips a step of its data' worker/trainer.c 's/\.first_step = t->steps_done \+ left_out,/.first_step = t->steps_done + left_out + (t->steps_done > 0),/' \
     $killed $stopped
-mutate 'the second moment is not restored' worker/checkpoint_load.c 's/kind < load->layout->kind_count/kind < 2/' \
+mutate 'the second moment is not restored' worker/checkpoint_agree.c 's/wanted->layout->kind_count\);/2);/' \
     $killed $stopped $damaged
 mutate 'the state hash leaves the last chunk out' coordinator/ckpt/ckpt_state.c 's/i < count; i\+\+\)\n        ckpt_state_stream_add/i < count - 1; i++)\n        ckpt_state_stream_add/' \
     test_ckpt $damaged
-mutate 'shards are not read before they are believed' worker/checkpoint_agree.c 's/status = ckpt_shard_verify\(ckpt, \(int\)i, err\);/status = MUSTER_OK;/' \
+mutate 'blocks are not compared as they are read' coordinator/ckpt/ckpt_shard.c 's/if \(memcmp\(crc,/if (true || memcmp(crc,/' \
     $damaged test_checkpoint_2
+mutate 'what was loaded need not have the recorded hash' worker/checkpoint_agree.c 's/if \(hash_equal\(state,/if (true || hash_equal(state,/' \
+    test_checkpoint_2
 mutate 'a damaged checkpoint ends the start' worker/checkpoint_load.c 's/status != MUSTER_ERR_CORRUPT && status != MUSTER_ERR_IO/status != MUSTER_ERR_IO/' \
     $damaged
-mutate 'a full disk ends the run' worker/saver.c 's/return status == MUSTER_ERR_NO_SPACE \|\|/return false \&\&/' $full
+mutate 'a full disk ends the run' worker/saver.c 's/return status == MUSTER_ERR_NO_SPACE/return false \&\& status == MUSTER_ERR_NO_SPACE/' $full
 mutate 'a failed save leaves its folder behind' worker/checkpoint.c 's/save_undo\(&save\);/(void)save_undo;/' $full
 mutate 'the last rank decides whether to stop' worker/train_step.c 's/\*flags \|= \(uint64_t\)block\[0\]/*flags = (uint64_t)block[0]/' \
     $stopped

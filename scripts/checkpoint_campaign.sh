@@ -4,13 +4,21 @@
 # cuts, damage, saves in a row, other numbers of ranks, fuzzing. Prints one line a part with its count; ends with 1 when
 # any part found a violation. docs/benchmarks/CHECKPOINTS.md keeps the figures.
 #
-# usage: scripts/checkpoint_campaign.sh [BUILD FOLDER (build)]
+# usage: scripts/checkpoint_campaign.sh [--quick] [BUILD FOLDER (build)]
+#   --quick  every part with small numbers, in a few minutes: shows that the long form would run
 #   CRASH_STATES=10000 POWER_CUTS=100 PAYLOAD_FLIPS=100000 SAVES=10000 FUZZ_RUNS=10000000 FUZZ_SECONDS=3600 change the
 #   sizes; FUZZ_RUNS=0 leaves fuzzing out (it needs clang and builds in BUILD FOLDER-fuzz)
 set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
+if [[ ${1:-} == --quick ]]; then
+    shift
+    : "${CRASH_STATES:=100}" "${POWER_CUTS:=1}" "${PAYLOAD_FLIPS:=200}" "${SAVES:=50}" "${FUZZ_RUNS:=2000}"
+else
+    export MUSTER_CAMPAIGN=1 # all kinds of errors, both roles at each kill, all pairs of numbers of ranks
+fi
 build=$(cd "${1:-$here/build}" && pwd) || exit 2
-export MUSTER_BIN=$build/bin MUSTER_SOURCE=$here MUSTER_CAMPAIGN=1
+[[ -x $build/tests/save_driver ]] || { echo "$build has no tests: scripts/build.sh builds them" >&2; exit 2; }
+export MUSTER_BIN=$build/bin MUSTER_SOURCE=$here
 export MUSTER_CRASH_STATES=${CRASH_STATES:-10000} MUSTER_POWER_CUTS=${POWER_CUTS:-100}
 export MUSTER_PAYLOAD_FLIPS=${PAYLOAD_FLIPS:-100000}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
