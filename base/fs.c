@@ -46,15 +46,22 @@ enum muster_status fs_path_join(char *out, const char *folder, const char *name,
     return MUSTER_OK;
 }
 
-enum muster_status fs_program_folder(char *out, struct muster_error *err)
+enum muster_status fs_program_path(char *out, struct muster_error *err)
 {
     ssize_t length = readlink("/proc/self/exe", out, FS_PATH_MAX - 1);
     if (length < 0)
-        return muster_error_set_errno(err, errno, "find the folder of this program: /proc/self/exe");
-    while (length > 1 && out[length - 1] != '/')
-        length--;
-    out[length > 1 ? length - 1 : length] = '\0';
+        return muster_error_set_errno(err, errno, "find this program: /proc/self/exe");
+    out[length] = '\0';
     return MUSTER_OK;
+}
+
+enum muster_status fs_program_folder(char *out, struct muster_error *err)
+{
+    enum muster_status status = fs_program_path(out, err);
+    char *slash = status == MUSTER_OK ? strrchr(out, '/') : NULL;
+    if (slash != NULL)
+        slash[slash == out] = '\0';
+    return status;
 }
 
 /* Copies `path` without trailing slashes ("/" stays); BAD_INPUT when empty or longer than FS_PATH_MAX. */

@@ -19,7 +19,8 @@ enum { FS_PATH_MAX = 4096 };
  * bytes. */
 enum muster_status fs_path_join(char *out, const char *folder, const char *name, struct muster_error *err);
 
-/** The folder that the running program's file is in, without a last '/'. `out` has FS_PATH_MAX bytes. */
+/** The running program's file, and the folder it is in, without a last '/'. `out` has FS_PATH_MAX bytes. */
+enum muster_status fs_program_path(char *out, struct muster_error *err);
 enum muster_status fs_program_folder(char *out, struct muster_error *err);
 
 /** mkdir -p; an existing folder is no error. */

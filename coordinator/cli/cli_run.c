@@ -6,11 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "coordinator/cli/cli_job.h"
 #include "coordinator/cli/cli_options.h"
 #include "coordinator/cluster/placement.h"
 #include "coordinator/cluster/reach.h"
-#include "coordinator/cluster/survivors.h"
 #include "coordinator/cluster/slurm.h"
 #include "coordinator/cluster/slurm_requeue.h"
 #include "coordinator/supervise/supervise.h"
@@ -77,20 +77,11 @@ static enum muster_status plan_summary(const struct cli_job *job, int64_t ranks,
     return status;
 }
 
-static int run_renew(void *context, int ranks, struct text *said)
-{
-    return survivors_find(context, REACH_MS, ranks, said);
-}
-
 static int run_supervised(struct cli *cli, const struct cli_job *job, const struct launch_options *launch,
                           struct hosts *hosts, bool no_restart)
 {
-    const struct supervise_options options = {.job = job->job,
-                                              .launch = *launch,
-                                              .no_restart = no_restart,
-                                              .renew = hosts->source == HOSTS_SLURM ? run_renew : NULL,
-                                              .context = hosts,
-                                              .err = cli->err};
+    const struct supervise_options options = {
+        .job = job->job, .launch = *launch, .hosts = hosts, .no_restart = no_restart, .err = cli->err};
     struct muster_error err;
     int exit_code;
     if (supervise_run(&options, &exit_code, &err) != MUSTER_OK)
@@ -98,27 +89,41 @@ static int run_supervised(struct cli *cli, const struct cli_job *job, const stru
     return exit_code;
 }
 
-/* Hosts that do not answer are named before anything is started. */
-static enum muster_status hosts_reach(struct cli *cli, struct placement *placement, const char *worker,
+/* A line for each host that cannot be used; returns how many. */
+static int hosts_refuse(FILE *out, const struct hosts *hosts, const struct reach_answer *answers)
+{
+    int lost = 0;
+    for (int i = 0; i < hosts->count; i++) {
+        lost += !answers[i].good;
+        if (!answers[i].good)
+            fprintf(out, "%s: %s\n", hosts->items[i].name, answers[i].why);
+    }
+    return lost;
+}
+
+/* Hosts that do not answer are named before anything is started. Those of an allocation are Slurm's to vouch
+ * for. */
+static enum muster_status hosts_reach(struct cli *cli, const struct hosts *hosts, const char *worker,
                                       struct muster_error *err)
 {
     char folder[FS_PATH_MAX];
-    struct reach_question question = {
+    const struct reach_question question = {
         .worker = worker, .folder = folder, .connect_s = CONNECT_S, .timeout_ms = REACH_MS};
-    struct text report;
-    if (placement->hosts.source != HOSTS_FILE)
+    if (hosts->source != HOSTS_FILE)
         return MUSTER_OK;
     if (getcwd(folder, sizeof folder) == NULL)
         return muster_error_set_errno(err, errno, "find the current folder");
-    text_init(&report);
-    int lost = reach_check(&placement->hosts, &question, &report, err);
-    enum muster_status status = lost < 0 ? err->status : MUSTER_OK;
-    if (lost > 0) {
-        fputs(report.data, cli->err);
+    struct reach_answer *answers = alloc_zeroed((size_t)hosts->count, sizeof *answers);
+    if (answers == NULL)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to ask the hosts");
+    for (int i = 0; i < hosts->count; i++)
+        answers[i].asked = true;
+    enum muster_status status = reach_ask(hosts, &question, answers, err);
+    int lost = status == MUSTER_OK ? hosts_refuse(cli->err, hosts, answers) : 0;
+    if (lost > 0)
         status = muster_error_set(err, MUSTER_ERR_PEER, "%d of %d hosts cannot be used; nothing was started",
-                                  lost, placement->hosts.count);
-    }
-    text_release(&report);
+                                  lost, hosts->count);
+    alloc_free(answers);
     return status;
 }
 
@@ -136,7 +141,7 @@ static enum muster_status run_prepare(struct cli *cli, const struct cli_job *job
     if (status == MUSTER_OK)
         status = launch_worker_path(worker, err);
     if (status == MUSTER_OK && !words->dry_run)
-        status = hosts_reach(cli, placement, worker, err);
+        status = hosts_reach(cli, &placement->hosts, worker, err);
     if (status == MUSTER_OK)
         placement_print(placement, job->job, text);
     return status;

@@ -327,11 +327,9 @@ static enum muster_status scaling_prepare(struct scaling *s, const int *ranks, i
     job->logging.jsonl = true;
     if (text_replace(&job->checkpoint.resume, "never", err) != MUSTER_OK)
         return err->status;
-    ssize_t length = readlink("/proc/self/exe", s->program, sizeof s->program - 1);
-    if (length < 0)
-        return muster_error_set_errno(err, errno, "find this program: /proc/self/exe");
-    s->program[length] = '\0';
-    enum muster_status status = fs_path_join(s->folder, job->output_dir, "scale", err);
+    enum muster_status status = fs_program_path(s->program, err);
+    if (status == MUSTER_OK)
+        status = fs_path_join(s->folder, job->output_dir, "scale", err);
     if (status == MUSTER_OK)
         status = scale_init(&s->scale, job->name, s->weak, ranks, count, err);
     if (status == MUSTER_OK)

@@ -68,10 +68,9 @@ static enum muster_status path_absolute(const struct submission *submission, con
 
 static enum muster_status here_find(struct submission *submission, struct muster_error *err)
 {
-    ssize_t length = readlink("/proc/self/exe", submission->muster, sizeof submission->muster - 1);
-    if (length < 0)
-        return muster_error_set_errno(err, errno, "find this program: /proc/self/exe");
-    submission->muster[length] = '\0';
+    enum muster_status status = fs_program_path(submission->muster, err);
+    if (status != MUSTER_OK)
+        return status;
     if (getcwd(submission->directory, sizeof submission->directory) == NULL)
         return muster_error_set_errno(err, errno, "find the current folder");
     char utc[32];

@@ -54,16 +54,14 @@ enum { SETTING_COUNT = sizeof settings / sizeof settings[0] };
 
 enum muster_status launch_worker_path(char worker[FS_PATH_MAX], struct muster_error *err)
 {
-    static const char name[] = "muster-worker";
-    ssize_t length = readlink("/proc/self/exe", worker, FS_PATH_MAX - sizeof name);
-    if (length < 0)
-        return muster_error_set_errno(err, errno, "find the folder of this program: /proc/self/exe");
-    while (length > 0 && worker[length - 1] != '/')
-        length--;
-    memcpy(worker + length, name, sizeof name);
-    if (access(worker, X_OK) != 0)
-        return muster_error_set(err, MUSTER_ERR_UNSUPPORTED, "cannot start %s: %s", worker, strerror(errno));
-    return MUSTER_OK;
+    char folder[FS_PATH_MAX];
+    enum muster_status status = fs_program_folder(folder, err);
+    if (status == MUSTER_OK)
+        status = fs_path_join(worker, folder, "muster-worker", err);
+    if (status == MUSTER_OK && access(worker, X_OK) != 0)
+        status =
+            muster_error_set(err, MUSTER_ERR_UNSUPPORTED, "cannot start %s: %s", worker, strerror(errno));
+    return status;
 }
 
 static bool word_names_hosts(const char *word)

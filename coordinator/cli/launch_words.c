@@ -44,7 +44,7 @@ static void number_add(struct launch_command *command, const char *prefix, long 
 }
 
 /* PREFIX and the hosts that are left as one word. */
-static void hosts_add(struct launch_command *command, const char *prefix, const struct hosts *hosts,
+static void names_add(struct launch_command *command, const char *prefix, const struct hosts *hosts,
                       bool with_slots)
 {
     struct text word;
@@ -68,7 +68,7 @@ static void path_add(struct launch_command *command, const char *path)
     text_release(&safe);
 }
 
-static bool some_lost(const struct launch_options *options)
+static bool some_are_out(const struct launch_options *options)
 {
     return options->hosts != NULL && hosts_left(options->hosts) < options->hosts->count;
 }
@@ -128,12 +128,12 @@ static void mpirun_words_add(struct launch_command *command, const struct launch
     word_add(command, "mpirun");
     word_add(command, "-n");
     number_add(command, "", options->ranks);
-    if (some_lost(options)) {
-        word_add(command, "--host");
-        hosts_add(command, "", options->hosts, true);
-    } else if (options->hostfile != NULL) {
+    if (options->hostfile != NULL) {
         word_add(command, "--hostfile");
         path_add(command, options->hostfile);
+    } else if (some_are_out(options)) {
+        word_add(command, "--host");
+        names_add(command, "", options->hosts, true);
     }
     if (options->hosts != NULL && options->hosts->source == HOSTS_FILE)
         remote_words_add(command, options);
@@ -141,19 +141,6 @@ static void mpirun_words_add(struct launch_command *command, const struct launch
         word_add(command, "-x");
         word_add(command, "MUSTER_LIVE=1");
     }
-}
-
-/* The fewest of the hosts left that have places for all ranks. */
-static int hosts_needed(const struct hosts *hosts, int ranks)
-{
-    int needed = 0, places = 0;
-    for (int i = 0; i < hosts->count && places < ranks; i++) {
-        if (hosts->items[i].lost)
-            continue;
-        places += hosts->items[i].slots > 0 ? hosts->items[i].slots : 1;
-        needed++;
-    }
-    return needed > 0 ? needed : 1;
 }
 
 /* srun does not take the batch script's --cpus-per-task over. A new step need not wait for the old one's end.
@@ -168,8 +155,8 @@ static void srun_words_add(struct launch_command *command, const struct launch_o
     number_add(command, "--ntasks=", options->ranks);
     if (cores != NULL && text_parse_int64(cores, &core_count) && core_count > 0)
         number_add(command, "--cpus-per-task=", core_count);
-    if (some_lost(options))
-        hosts_add(command, "--nodelist=", options->hosts, false);
+    if (some_are_out(options))
+        names_add(command, "--nodelist=", options->hosts, false);
     word_add(command, "--kill-on-bad-exit=1"); /* else the others wait for ever for a rank that is gone */
     word_add(command, "--overlap");
     word_add(command, "--quit-on-interrupt");

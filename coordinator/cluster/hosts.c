@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * A hostfile is read as strictly as a job: what mpirun would silently take in another way (slots=0, a
- * misspelt key, a relative index) is an error with its line.
+ * Time is an argument and who answers is asked elsewhere (reach.h), so that what is decided about hosts can
+ * be tested without any.
  */
 #include "coordinator/cluster/hosts.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "coordinator/cluster/hostlist.h"
-
-enum { HOSTFILE_BYTES_MAX = 4 << 20, SLOTS_MAX = 65536, LINE_SIZE = 1024 };
 
 void hosts_init(struct hosts *hosts)
 {
@@ -37,7 +33,7 @@ static bool names_match(const char *a, const char *b)
     return a_short == b_short && strncmp(a, b, a_short) == 0;
 }
 
-static enum muster_status host_add(struct hosts *hosts, const char *name, int slots, struct muster_error *err)
+enum muster_status hosts_add(struct hosts *hosts, const char *name, int slots, struct muster_error *err)
 {
     for (int i = 0; i < hosts->count; i++) {
         if (strcmp(hosts->items[i].name, name) == 0) {
@@ -59,173 +55,135 @@ static enum muster_status host_add(struct hosts *hosts, const char *name, int sl
     return MUSTER_OK;
 }
 
-/* "slots=4"; sets *slots for the key that counts here. */
-static bool word_read(const char *word, int *slots)
+const char *hosts_item_host(const struct hosts_item *item)
 {
-    static const char *const keys[] = {"slots=", "max_slots=", "max-slots="};
-    for (int i = 0; i < 3; i++) {
-        int64_t number;
-        size_t length = strlen(keys[i]);
-        if (strncmp(word, keys[i], length) != 0)
-            continue;
-        if (!text_parse_int64(word + length, &number) || number < 1 || number > SLOTS_MAX)
-            return false;
-        if (i == 0)
-            *slots = (int)number;
-        return true;
-    }
-    return false;
+    const char *at = strchr(item->name, '@');
+    return at != NULL && at != item->name ? at + 1 : item->name;
 }
 
-/* The part after "user@", which only ssh is to see. */
-static const char *host_part(const char *name)
-{
-    const char *at = strchr(name, '@');
-    return at != NULL && at != name ? at + 1 : name;
-}
-
-static enum muster_status line_read(struct hosts *hosts, char *line, const char *path, int number,
-                                    struct muster_error *err)
-{
-    char *rest = NULL, *name = strtok_r(line, " \t\r", &rest), *word;
-    int slots = 0;
-    if (name == NULL)
-        return MUSTER_OK;
-    if (name[0] == '-' || !hostlist_name_is_safe(host_part(name)) ||
-        (host_part(name) != name &&
-         strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@") != strlen(name)))
-        return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "%s:%d: \"%.80s\" is no host name", path, number,
-                                name);
-    while ((word = strtok_r(NULL, " \t\r", &rest)) != NULL) {
-        if (!word_read(word, &slots))
-            return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
-                                    "%s:%d: \"%.80s\": expected NAME [slots=N] [max_slots=N], N from 1 to %d",
-                                    path, number, word, SLOTS_MAX);
-    }
-    return host_add(hosts, name, slots, err);
-}
-
-enum muster_status hosts_parse(const char *path, const char *text, struct hosts *hosts,
-                               struct muster_error *err)
-{
-    enum muster_status status = MUSTER_OK;
-    int number = 0;
-    *hosts = (struct hosts){.source = HOSTS_FILE};
-    while (*text != '\0' && status == MUSTER_OK) {
-        char line[LINE_SIZE];
-        size_t length = strcspn(text, "\n"), content = strcspn(text, "#\n");
-        number++;
-        if (content >= sizeof line)
-            return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "%s:%d: the line is too long", path, number);
-        memcpy(line, text, content);
-        line[content] = '\0';
-        status = line_read(hosts, line, path, number, err);
-        text += length + (text[length] == '\n');
-    }
-    if (status == MUSTER_OK && hosts->count == 0)
-        status = muster_error_set(err, MUSTER_ERR_BAD_INPUT, "%s: names no host", path);
-    return status;
-}
-
-enum muster_status hosts_read_file(const char *path, struct hosts *hosts, struct muster_error *err)
-{
-    char *text = NULL;
-    size_t bytes;
-    hosts_init(hosts);
-    enum muster_status status = fs_file_read(path, HOSTFILE_BYTES_MAX, &text, &bytes, err);
-    if (status == MUSTER_OK)
-        status = hosts_parse(path, text, hosts, err);
-    else if (status == MUSTER_ERR_IO)
-        status = MUSTER_ERR_BAD_INPUT; /* only the person who named it can put this right */
-    if (err != NULL)
-        err->status = status;
-    alloc_free(text);
-    return status;
-}
-
-/* Tasks of each node: as asked for, else what Slurm worked out, else one a GPU. */
-static enum muster_status slots_read(char *(*lookup)(const char *), int count, int *slots,
-                                     struct muster_error *err)
-{
-    static const char *const singles[] = {"SLURM_NTASKS_PER_NODE", "SLURM_GPUS_PER_NODE",
-                                          "SLURM_GPUS_ON_NODE"};
-    const char *tasks = lookup("SLURM_TASKS_PER_NODE");
-    int64_t number = 0;
-    for (int i = 0; i < 3 && number < 1; i++) {
-        const char *text = lookup(singles[i]), *colon = text != NULL ? strrchr(text, ':') : NULL;
-        /* SLURM_GPUS_PER_NODE may name the kind before the number: h100:8. */
-        if (text == NULL || !text_parse_int64(colon != NULL ? colon + 1 : text, &number) ||
-            number > SLOTS_MAX)
-            number = 0;
-        if (i == 0 && number < 1 && lookup("SLURM_NTASKS") != NULL && tasks != NULL)
-            return hostlist_counts(tasks, count, slots, err);
-    }
-    for (int i = 0; i < count; i++)
-        slots[i] = number >= 1 ? (int)number : 1;
-    return MUSTER_OK;
-}
-
-enum muster_status hosts_from_slurm(char *(*lookup)(const char *name), struct hosts *hosts,
-                                    struct muster_error *err)
-{
-    const char *nodes = lookup("SLURM_JOB_NODELIST");
-    struct hostlist list;
-    hosts_init(hosts);
-    if (nodes == NULL || lookup("SLURM_JOB_ID") == NULL)
-        return MUSTER_OK;
-    enum muster_status status = hostlist_expand(nodes, &list, err);
-    int *slots = alloc_zeroed((size_t)list.count + 1, sizeof *slots);
-    if (status == MUSTER_OK && slots == NULL)
-        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for a list of hosts");
-    if (status == MUSTER_OK)
-        status = slots_read(lookup, list.count, slots, err);
-    hosts->source = HOSTS_SLURM;
-    for (int i = 0; i < list.count && status == MUSTER_OK; i++)
-        status = host_add(hosts, list.names[i], slots[i], err);
-    alloc_free(slots);
-    hostlist_release(&list);
-    return status;
-}
-
-bool hosts_lose(struct hosts *hosts, const char *name)
+int hosts_find(const struct hosts *hosts, const char *name)
 {
     for (int i = 0; i < hosts->count; i++) {
-        if (!hosts->items[i].lost && names_match(host_part(hosts->items[i].name), name)) {
-            hosts->items[i].lost = true;
-            return true;
-        }
+        if (names_match(hosts_item_host(&hosts->items[i]), name))
+            return i;
     }
-    return false;
+    return -1;
+}
+
+bool hosts_item_is_out(const struct hosts_item *item)
+{
+    return item->out_until_s > 0.0;
+}
+
+void hosts_item_leave_out(struct hosts_item *item, double until_s)
+{
+    item->out_until_s = until_s;
+    item->failures = 0;
+}
+
+bool hosts_item_failed(struct hosts_item *item, int failures_max, double until_s)
+{
+    if (hosts_item_is_out(item) || ++item->failures < failures_max)
+        return false;
+    hosts_item_leave_out(item, until_s);
+    return true;
+}
+
+void hosts_item_take_back(struct hosts_item *item)
+{
+    item->out_until_s = 0.0;
 }
 
 int hosts_left(const struct hosts *hosts)
 {
     int left = 0;
     for (int i = 0; i < hosts->count; i++)
-        left += !hosts->items[i].lost;
+        left += !hosts_item_is_out(&hosts->items[i]);
     return left;
+}
+
+double hosts_retry_s(const struct hosts *hosts)
+{
+    double earliest_s = 0.0;
+    for (int i = 0; i < hosts->count; i++) {
+        double until_s = hosts->items[i].out_until_s;
+        if (until_s > 0.0 && (earliest_s <= 0.0 || until_s < earliest_s))
+            earliest_s = until_s;
+    }
+    return earliest_s;
 }
 
 int hosts_slots(const struct hosts *hosts)
 {
     int64_t slots = 0;
     for (int i = 0; i < hosts->count; i++) {
-        if (!hosts->items[i].lost && hosts->items[i].slots == 0)
+        const struct hosts_item *item = &hosts->items[i];
+        if (!hosts_item_is_out(item) && item->slots == 0)
             return 0;
-        slots += hosts->items[i].lost ? 0 : hosts->items[i].slots;
+        slots += hosts_item_is_out(item) ? 0 : item->slots;
     }
     return slots < INT32_MAX ? (int)slots : INT32_MAX;
+}
+
+int hosts_ranks(const struct hosts *hosts, int wanted)
+{
+    int64_t all = 0, used = 0;
+    bool known = true;
+    for (int i = 0; i < hosts->count; i++) {
+        const struct hosts_item *item = &hosts->items[i];
+        int slots = item->slots > 0 ? item->slots : 1;
+        known = known && item->slots > 0;
+        all += slots;
+        used += hosts_item_is_out(item) ? 0 : slots;
+    }
+    if (used == all)
+        return wanted; /* also without any */
+    if (used == 0)
+        return 0;
+    int64_t ranks = known && wanted <= all ? (wanted < used ? wanted : used) : wanted * used / all;
+    return ranks > 1 ? (int)ranks : 1;
+}
+
+int hosts_needed(const struct hosts *hosts, int ranks)
+{
+    int needed = 0, places = 0;
+    for (int i = 0; i < hosts->count && places < ranks; i++) {
+        if (hosts_item_is_out(&hosts->items[i]))
+            continue;
+        places += hosts->items[i].slots > 0 ? hosts->items[i].slots : 1;
+        needed++;
+    }
+    return needed > 0 ? needed : 1;
 }
 
 void hosts_print(const struct hosts *hosts, bool with_slots, struct text *out)
 {
     const char *separator = "";
     for (int i = 0; i < hosts->count; i++) {
-        if (hosts->items[i].lost)
+        if (hosts_item_is_out(&hosts->items[i]))
             continue;
         text_print(out, "%s%s", separator, hosts->items[i].name);
         if (with_slots && hosts->items[i].slots > 0)
             text_print(out, ":%d", hosts->items[i].slots);
         separator = ",";
     }
+}
+
+enum muster_status hosts_write_file(const struct hosts *hosts, const char *path, struct muster_error *err)
+{
+    struct text text;
+    text_init(&text);
+    for (int i = 0; i < hosts->count; i++) {
+        if (hosts_item_is_out(&hosts->items[i]))
+            continue;
+        text_print(&text, "%s", hosts->items[i].name);
+        if (hosts->items[i].slots > 0)
+            text_print(&text, " slots=%d", hosts->items[i].slots);
+        text_print(&text, "\n");
+    }
+    enum muster_status status =
+        text.failed ? muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for a list of hosts")
+                    : fs_file_write(path, text.data, text.length, err);
+    text_release(&text);
+    return status;
 }

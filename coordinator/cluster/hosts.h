@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Where ranks can run: this host, the hosts of a file, or those of a Slurm allocation, each with its places
- * for ranks (slots). A host can be struck off the list when it is lost; the rest goes on without it.
+ * for ranks (slots). A host that does not answer, or on which ranks died again and again, is left out for a
+ * while; the rest goes on with fewer ranks, and with all of them again when it is back.
  */
 #ifndef MUSTER_COORDINATOR_HOSTS_H
 #define MUSTER_COORDINATOR_HOSTS_H
@@ -14,9 +15,10 @@
 enum hosts_source { HOSTS_LOCAL = 0, HOSTS_FILE, HOSTS_SLURM };
 
 struct hosts_item {
-    char *name;
-    int slots; /* 0 = nobody said */
-    bool lost; /* hosts_lose */
+    char *name;         /* as given, "user@" included */
+    int slots;          /* 0 = nobody said */
+    int failures;       /* deaths of ranks there since it was last left out */
+    double out_until_s; /* Unix time; 0 = in use */
 };
 
 struct hosts {
@@ -47,17 +49,44 @@ enum muster_status hosts_parse(const char *path, const char *text, struct hosts 
 enum muster_status hosts_from_slurm(char *(*lookup)(const char *name), struct hosts *hosts,
                                     struct muster_error *err);
 
-/** Strikes a host off; false when it is not there or already lost. "node7" and "node7.site.org" are one host.
- */
-bool hosts_lose(struct hosts *hosts, const char *name);
+/** One host more at the end; a name that is there already gets these slots too. */
+enum muster_status hosts_add(struct hosts *hosts, const char *name, int slots, struct muster_error *err);
 
-/** Hosts that are not lost. */
+/** The name without "user@", which only ssh is to see. */
+const char *hosts_item_host(const struct hosts_item *item);
+
+/** Index, or -1. "node7" and "node7.site.org" are one host. */
+int hosts_find(const struct hosts *hosts, const char *name);
+
+bool hosts_item_is_out(const struct hosts_item *item);
+/** Leaves the host out until this time. */
+void hosts_item_leave_out(struct hosts_item *item, double until_s);
+/** A rank died there; true when it is one too many and the host is left out from now on. */
+bool hosts_item_failed(struct hosts_item *item, int failures_max, double until_s);
+/** Uses it again. */
+void hosts_item_take_back(struct hosts_item *item);
+
+/** Hosts in use. */
 int hosts_left(const struct hosts *hosts);
 
-/** Slots of those; 0 when a host's number is not known. */
+/** The earliest time at which a host that is left out may be tried again; 0 when none is. */
+double hosts_retry_s(const struct hosts *hosts);
+
+/** Slots of the hosts in use; 0 when a host's number is not known. */
 int hosts_slots(const struct hosts *hosts);
 
-/** "node1:4,node2:2" of those that are not lost; without slots "node1,node2". */
+/** How many of `wanted` ranks the hosts in use are good for: as many as they have slots; where more ranks are
+ * wanted than there are slots, or nobody said how many, their share. 0 when no host is left. */
+int hosts_ranks(const struct hosts *hosts, int wanted);
+
+/** How many of the hosts in use, from the first on, have places for that many ranks; at least 1. A host whose
+ * number nobody said counts as one place. */
+int hosts_needed(const struct hosts *hosts, int ranks);
+
+/** "node1:4,node2:2" of the hosts in use; without slots "node1,node2". */
 void hosts_print(const struct hosts *hosts, bool with_slots, struct text *out);
+
+/** The hosts in use as a hostfile. */
+enum muster_status hosts_write_file(const struct hosts *hosts, const char *path, struct muster_error *err);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * One ssh a host, all at the same time. What the far shell is given is quoted; it needs no more than `test`.
+ * One ssh or one step a host, all at the same time. What the far shell is given is quoted; it needs no more
+ * than `test`. The agent's words come from the environment, as Open MPI reads them; they are cut at blanks
+ * and given to execvp, never to a shell.
  */
 #include "coordinator/cluster/reach.h"
 
@@ -13,7 +15,7 @@
 #include "base/shell_word.h"
 #include "base/subprocess.h"
 
-enum { AGENT_WORDS_MAX = 24, SSH_WORDS = 4, HOST_SIZE = 256, SSH_FAILED = 255 };
+enum { AGENT_WORDS_MAX = 24, SSH_WORDS = 4, HOST_SIZE = 256, OPTION_SIZE = HOST_SIZE + 16, SSH_FAILED = 255 };
 
 /* The start of every command: the agent's words; `storage` holds them. */
 struct agent {
@@ -60,90 +62,108 @@ static bool is_this_host(const char *name)
            (length == strcspn(host, ".") && strncmp(name, host, length) == 0);
 }
 
-/* A host's command and its end. */
+/* A host's command. */
 struct inquiry {
     const char *words[AGENT_WORDS_MAX + SSH_WORDS + 3];
+    char nodelist[OPTION_SIZE];
     int host;
 };
 
-static void inquiry_fill(struct inquiry *inquiry, const struct agent *agent, int host, const char *name,
-                         const char *command)
+static void inquiry_by_agent(struct inquiry *inquiry, const struct agent *agent, const char *name,
+                             const char *command)
 {
     int count = agent->count;
     memcpy(inquiry->words, agent->words, (size_t)count * sizeof inquiry->words[0]);
-    inquiry->host = host;
     inquiry->words[count++] = name;
     inquiry->words[count++] = command;
     inquiry->words[count] = NULL;
 }
 
-static void answer_report(const struct subprocess *process, const char *name,
-                          const struct reach_question *question, struct text *report)
+static void inquiry_by_step(struct inquiry *inquiry, const char *name)
 {
-    char line[512];
+    const char *const words[] = {"srun",    "--overlap",       "--nodes=1",  "--ntasks=1", "--immediate=5",
+                                 "--quiet", inquiry->nodelist, "--mpi=none", "true",       NULL};
+    snprintf(inquiry->nodelist, sizeof inquiry->nodelist, "--nodelist=%s", name);
+    memcpy(inquiry->words, words, sizeof words);
+}
+
+static void answer_take(struct reach_answer *answer, const struct subprocess *process,
+                        enum hosts_source source, const struct reach_question *question)
+{
+    char line[REACH_WHY_SIZE - 2];
+    answer->good = process->exit_code == 0 && !process->timed_out;
+    if (answer->good)
+        return;
     subprocess_last_line(&process->err, line, sizeof line);
     if (process->timed_out)
-        text_print(report, "%s: no answer within %d s\n", name, question->timeout_ms / 1000);
-    else if (process->exit_code == SSH_FAILED || line[0] != '\0')
-        text_print(report, "%s: %s\n", name, line[0] != '\0' ? line : "ssh failed and said nothing");
+        snprintf(answer->why, sizeof answer->why, "no answer within %d s", question->timeout_ms / 1000);
+    else if (line[0] != '\0')
+        snprintf(answer->why, sizeof answer->why, "%s", line);
+    else if (source == HOSTS_SLURM || process->exit_code == SSH_FAILED)
+        snprintf(answer->why, sizeof answer->why, "%s failed and said nothing",
+                 source == HOSTS_SLURM ? "srun" : "ssh");
     else
-        text_print(report, "%s: lacks %s, or the folder %s\n", name, question->worker, question->folder);
+        snprintf(answer->why, sizeof answer->why, "lacks %.200s, or the folder %.200s", question->worker,
+                 question->folder);
 }
 
-static int answers_take(struct hosts *hosts, struct subprocess *processes, const struct inquiry *inquiries,
-                        int count, const struct reach_question *question, struct text *report,
-                        struct muster_error *err)
+/* Fills the inquiries of the hosts that are really asked; returns how many. */
+static int inquiries_fill(struct inquiry *inquiries, const struct hosts *hosts, const struct agent *agent,
+                          const char *command, struct reach_answer *answers)
 {
-    int lost = 0;
-    for (int i = 0; i < count; i++) {
-        struct hosts_item *host = &hosts->items[inquiries[i].host];
-        if (processes[i].start_errno != 0) {
-            muster_error_set_errno(err, processes[i].start_errno, "start %s", inquiries[i].words[0]);
-            return -1;
-        }
-        if (processes[i].exit_code == 0 && !processes[i].timed_out)
+    int count = 0;
+    for (int i = 0; i < hosts->count; i++) {
+        const char *name = hosts->items[i].name;
+        bool here = hosts->source != HOSTS_SLURM && is_this_host(name);
+        answers[i].good = true;
+        answers[i].why[0] = '\0';
+        if (!answers[i].asked || here)
             continue;
-        answer_report(&processes[i], host->name, question, report);
-        host->lost = true;
-        lost++;
+        inquiries[count].host = i;
+        if (hosts->source == HOSTS_SLURM)
+            inquiry_by_step(&inquiries[count], name);
+        else
+            inquiry_by_agent(&inquiries[count], agent, name, command);
+        count++;
     }
-    return lost;
+    return count;
 }
 
-int reach_check(struct hosts *hosts, const struct reach_question *question, struct text *report,
-                struct muster_error *err)
+static void command_print(const struct reach_question *question, struct text *command)
+{
+    text_print(command, "test -x ");
+    shell_word_print(command, question->worker);
+    text_print(command, " && test -d ");
+    shell_word_print(command, question->folder);
+}
+
+enum muster_status reach_ask(const struct hosts *hosts, const struct reach_question *question,
+                             struct reach_answer *answers, struct muster_error *err)
 {
     struct subprocess *processes = alloc_zeroed((size_t)hosts->count + 1, sizeof *processes);
     struct inquiry *inquiries = alloc_zeroed((size_t)hosts->count + 1, sizeof *inquiries);
     struct agent agent = {.storage = NULL};
     struct text command;
-    int count = 0, lost = -1;
+    int count = 0;
     text_init(&command);
-    text_print(&command, "test -x ");
-    shell_word_print(&command, question->worker);
-    text_print(&command, " && test -d ");
-    shell_word_print(&command, question->folder);
-    if (processes == NULL || inquiries == NULL || command.failed) {
-        muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to ask the hosts");
-        goto out;
-    }
-    if (agent_init(&agent, question->connect_s, err) != MUSTER_OK)
-        goto out;
-    for (int i = 0; i < hosts->count; i++) {
-        if (hosts->items[i].lost || is_this_host(hosts->items[i].name))
-            continue;
-        inquiry_fill(&inquiries[count], &agent, i, hosts->items[i].name, command.data);
-        subprocess_init(&processes[count], inquiries[count].words);
-        count++;
-    }
-    subprocess_run_all(processes, count, question->timeout_ms);
-    lost = answers_take(hosts, processes, inquiries, count, question, report, err);
-out:
+    command_print(question, &command);
+    enum muster_status status = agent_init(&agent, question->connect_s, err);
+    if (status == MUSTER_OK && (processes == NULL || inquiries == NULL || command.failed))
+        status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to ask the hosts");
+    if (status == MUSTER_OK)
+        count = inquiries_fill(inquiries, hosts, &agent, command.data, answers);
     for (int i = 0; i < count; i++)
+        subprocess_init(&processes[i], inquiries[i].words);
+    subprocess_run_all(processes, count, question->timeout_ms);
+    for (int i = 0; i < count; i++) {
+        if (status == MUSTER_OK && processes[i].start_errno != 0)
+            status = muster_error_set_errno(err, processes[i].start_errno, "start %s", inquiries[i].words[0]);
+        answer_take(&answers[inquiries[i].host], &processes[i], hosts->source, question);
         subprocess_release(&processes[i]);
+    }
     alloc_free(agent.storage);
     alloc_free(processes);
     alloc_free(inquiries);
     text_release(&command);
-    return lost;
+    return status;
 }

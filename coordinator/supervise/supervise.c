@@ -36,7 +36,6 @@ struct supervise {
     double launched_unix_s;
     struct supervise_roster roster;
     int ranks;        /* of the launch in hand */
-    int ranks_left;   /* that there are places for, as options->renew says; 0 = all */
     bool has_started; /* the launch's ranks have found each other and loaded their state */
 };
 
@@ -127,6 +126,11 @@ static enum muster_status supervise_open(struct supervise *s, const struct super
         .limits = {job->supervisor.max_restarts, job->supervisor.give_up_after,
                    job->supervisor.restart_backoff_s},
         .lock = {.fd = -1},
+        .roster = {.hosts = options->hosts,
+                   .worker = options->launch.worker,
+                   .retry_s = job->supervisor.host_retry_s,
+                   .failures_max = (int)job->supervisor.host_failures_max,
+                   .supervision = &s->supervision},
     };
     signals_block(s);
     enum muster_status status = supervise_folder_lock(job->output_dir, &s->lock, err);
@@ -144,14 +148,11 @@ static enum muster_status supervise_open(struct supervise *s, const struct super
     if (status == MUSTER_OK)
         status = supervise_progress_read(job, &s->first, err);
     supervise_history_init(&s->history, s->first.saved_step);
-    return status == MUSTER_OK
-               ? supervise_roster_open(&s->roster, options->launch.hostfile, job, &s->supervision, err)
-               : status;
+    return status;
 }
 
 static void supervise_close(struct supervise *s)
 {
-    supervise_roster_release(&s->roster);
     fs_lock_release(&s->lock);
     sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
 }
@@ -186,7 +187,6 @@ static enum muster_status launch_prepare(struct supervise *s, struct launch_comm
         status = supervise_progress_read(s->options->job, &s->before, err);
     if (status == MUSTER_OK)
         status = resume_choose(s, path, &options.resume, err);
-    options.ranks = s->ranks_left > 0 ? s->ranks_left : options.ranks;
     supervise_roster_come_back(&s->roster, unix_s(), false);
     if (status == MUSTER_OK)
         status = supervise_roster_choose(&s->roster, &options, run_folder(s), hosts, err);
@@ -276,7 +276,7 @@ static bool delay_wait(const struct supervise *s, double delay_s)
     return number > 0;
 }
 
-static void restart_print(const struct supervise *s, const struct supervise_verdict *verdict,
+static void restart_print(const struct supervise *s, const struct supervise_verdict *verdict, int ranks,
                           struct text *out)
 {
     char delay[32];
@@ -284,8 +284,6 @@ static void restart_print(const struct supervise *s, const struct supervise_verd
     text_print(out, "; restarting");
     if (verdict->delay_s > 0.0)
         text_print(out, " in %s", delay);
-    int ranks =
-        s->ranks_left > 0 ? s->ranks_left : supervise_hosts_ranks(&s->roster.hosts, s->options->launch.ranks);
     text_print(out, " on %d rank%s (restart %" PRId64 " of at most %" PRId64 ")", ranks,
                ranks == 1 ? "" : "s", s->history.restarts, s->limits.max_restarts);
 }
@@ -320,13 +318,13 @@ static bool death_answer(struct supervise *s, struct launch_outcome *outcome, in
         verdict = supervise_judge(&s->limits, &s->history, &death);
         loss_print(s, &now, &said);
     }
-    if (verdict.restart && s->options->renew != NULL) {
-        s->ranks_left = s->options->renew(s->options->context, s->options->launch.ranks, &said);
-        verdict.restart = s->ranks_left > 0;
-        snprintf(verdict.why, sizeof verdict.why, "%s", verdict.restart ? "" : "no node is left");
+    int ranks = hosts_ranks(s->roster.hosts, s->options->launch.ranks);
+    if (verdict.restart && ranks == 0) {
+        verdict.restart = false;
+        snprintf(verdict.why, sizeof verdict.why, "no host is left");
     }
     if (verdict.restart) {
-        restart_print(s, &verdict, &said);
+        restart_print(s, &verdict, ranks, &said);
     } else if (!taken_over) {
         text_print(&said, "%s%s; ", known ? "; giving up: " : "", verdict.why);
         advice_print(s, &said);

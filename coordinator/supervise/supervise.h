@@ -17,11 +17,8 @@ struct supervise_options {
     const struct job *job;
     struct launch_options launch; /* of the first launch; restarts differ in what they resume from */
     bool no_restart;              /* a death ends the run */
-    /* Before each restart: strikes what is gone off launch.hosts and adds that to the line that a person
-     * reads. Returns how many of the first launch's ranks there are places for; 0 = none. NULL = all. */
-    int (*renew)(void *context, int ranks, struct text *said);
-    void *context;
-    FILE *err; /* for a person; the launcher's standard error goes through here */
+    struct hosts *hosts;          /* where the ranks go; those that are lost are marked */
+    FILE *err;                    /* for a person; the launcher's standard error goes through here */
 };
 
 /**

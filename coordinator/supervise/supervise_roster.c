@@ -1,127 +1,97 @@
 /* SPDX-License-Identifier: MIT
  *
  * Asking takes time, so only those are asked who matter: after a lost host those in use, and later those left
- * out.
+ * out. What cannot be asked at all is taken for alive: the launch will tell.
  */
 #include "coordinator/supervise/supervise_roster.h"
 
-#include "base/alloc.h"
-#include "coordinator/supervise/supervise_probe.h"
+#include <unistd.h>
 
-enum { PROBE_MS = 8000 };
+#include "base/alloc.h"
+#include "coordinator/cluster/reach.h"
+
+/* While ranks train, nothing else is looked after until all have answered. */
+enum { CONNECT_S = 5, AFTER_DEATH_MS = 30000, TRAINING_MS = 8000 };
 
 static const char hosts_name[] = "hosts";
 
-enum muster_status supervise_roster_open(struct supervise_roster *roster, const char *hostfile,
-                                         const struct job *job, const struct launch_supervision *supervision,
-                                         struct muster_error *err)
-{
-    *roster = (struct supervise_roster){.retry_s = job->supervisor.host_retry_s,
-                                        .failures_max = (int)job->supervisor.host_failures_max,
-                                        .supervision = supervision};
-    return hostfile != NULL ? supervise_hosts_read(hostfile, &roster->hosts, err) : MUSTER_OK;
-}
-
-void supervise_roster_release(struct supervise_roster *roster)
-{
-    supervise_hosts_release(&roster->hosts);
-}
-
-static void host_say(const struct supervise_roster *roster, const struct supervise_host *host,
-                     const char *what)
+static void host_say(const struct supervise_roster *roster, const struct hosts_item *host, const char *what,
+                     const char *why)
 {
     struct text text;
     text_init(&text);
-    text_print(&text, "%s %s", host->name, what);
+    text_print(&text, "%s %s: going on without it", host->name, what);
+    if (why[0] != '\0')
+        text_print(&text, " (%s)", why);
     launch_say(roster->supervision, text.data);
     text_release(&text);
 }
 
-/* Those left out whose time has come, or those in use. */
-static bool host_is_asked(const struct supervise_host *host, bool out, double now_s)
+/* Asks those in use, or those left out whose time has come; who does not answer is left out (again). */
+static void hosts_ask(struct supervise_roster *roster, bool out, double now_s, int timeout_ms)
 {
-    return supervise_host_is_out(host) == out && (!out || host->out_until_s <= now_s);
-}
-
-/* Calls `answer` for each host that is asked. */
-static void hosts_ask(struct supervise_roster *roster, bool out, double now_s,
-                      void (*answer)(struct supervise_roster *roster, struct supervise_host *host,
-                                     bool answers, double now_s))
-{
-    size_t room = (size_t)roster->hosts.count;
-    const char **names = alloc_zeroed(room, sizeof *names);
-    bool *answers = alloc_zeroed(room, sizeof *answers);
-    int count = 0, next = 0;
-    for (int i = 0; i < roster->hosts.count && names != NULL && answers != NULL; i++) {
-        if (host_is_asked(&roster->hosts.items[i], out, now_s))
-            names[count++] = roster->hosts.items[i].name;
-    }
-    if (count > 0)
-        supervise_probe(names, count, PROBE_MS, answers);
-    for (int i = 0; i < roster->hosts.count && next < count; i++) {
-        struct supervise_host *host = &roster->hosts.items[i];
-        if (host->name == names[next])
-            answer(roster, host, answers[next++], now_s);
+    struct hosts *hosts = roster->hosts;
+    char folder[FS_PATH_MAX];
+    const struct reach_question question = {
+        .worker = roster->worker, .folder = folder, .connect_s = CONNECT_S, .timeout_ms = timeout_ms};
+    struct reach_answer *answers = alloc_zeroed((size_t)hosts->count + 1, sizeof *answers);
+    for (int i = 0; i < hosts->count && answers != NULL; i++)
+        answers[i].asked =
+            hosts_item_is_out(&hosts->items[i]) == out && (!out || hosts->items[i].out_until_s <= now_s);
+    bool said = answers != NULL && getcwd(folder, sizeof folder) != NULL &&
+                reach_ask(hosts, &question, answers, NULL) == MUSTER_OK;
+    for (int i = 0; i < hosts->count && said; i++) {
+        if (answers[i].asked && answers[i].good)
+            hosts_item_take_back(&hosts->items[i]);
+        if (!answers[i].asked || answers[i].good)
+            continue;
+        hosts_item_leave_out(&hosts->items[i], now_s + roster->retry_s);
+        if (!out)
+            host_say(roster, &hosts->items[i], "does not answer", answers[i].why);
     }
     alloc_free(answers);
-    alloc_free(names);
-}
-
-static void host_used_answer(struct supervise_roster *roster, struct supervise_host *host, bool answers,
-                             double now_s)
-{
-    if (answers)
-        return;
-    supervise_host_leave_out(host, now_s + roster->retry_s);
-    host_say(roster, host, "does not answer: going on without it");
-}
-
-static void host_out_answer(struct supervise_roster *roster, struct supervise_host *host, bool answers,
-                            double now_s)
-{
-    if (answers)
-        supervise_host_take_back(host);
-    else
-        supervise_host_leave_out(host, now_s + roster->retry_s);
 }
 
 void supervise_roster_blame(struct supervise_roster *roster, const struct launch_outcome *outcome,
                             double now_s)
 {
-    if (outcome->host_lost) {
-        hosts_ask(roster, false, now_s, host_used_answer);
+    int left = hosts_left(roster->hosts);
+    if (outcome->host_lost || roster->hosts->source == HOSTS_SLURM)
+        hosts_ask(roster, false, now_s, AFTER_DEATH_MS);
+    if (outcome->host_lost || hosts_left(roster->hosts) < left)
         return;
-    }
-    int guilty = outcome->host[0] != '\0' ? supervise_hosts_find(&roster->hosts, outcome->host) : -1;
+    int guilty = outcome->host[0] != '\0' ? hosts_find(roster->hosts, outcome->host) : -1;
     if (guilty >= 0 &&
-        supervise_host_failed(&roster->hosts.items[guilty], roster->failures_max, now_s + roster->retry_s))
-        host_say(roster, &roster->hosts.items[guilty], "had too many deaths: going on without it");
+        hosts_item_failed(&roster->hosts->items[guilty], roster->failures_max, now_s + roster->retry_s))
+        host_say(roster, &roster->hosts->items[guilty], "had too many deaths", "");
 }
 
 bool supervise_roster_come_back(struct supervise_roster *roster, double now_s, bool training)
 {
-    double retry_s = supervise_hosts_retry_s(&roster->hosts);
-    int out_before = supervise_hosts_out_count(&roster->hosts);
+    double retry_s = hosts_retry_s(roster->hosts);
+    int left = hosts_left(roster->hosts);
     if (retry_s <= 0.0 || retry_s > now_s)
         return false;
-    hosts_ask(roster, true, now_s, host_out_answer);
-    int back = out_before - supervise_hosts_out_count(&roster->hosts);
-    if (back > 0)
+    hosts_ask(roster, true, now_s, TRAINING_MS);
+    bool back = hosts_left(roster->hosts) > left;
+    if (back)
         launch_say(roster->supervision, training ? "a host answers again: saving, to go on with it"
                                                  : "a host answers again: going on with it");
-    return back > 0;
+    return back;
 }
 
 enum muster_status supervise_roster_choose(const struct supervise_roster *roster,
                                            struct launch_options *options, const char *folder,
                                            char path[FS_PATH_MAX], struct muster_error *err)
 {
-    if (supervise_hosts_out_count(&roster->hosts) == 0)
+    if (hosts_left(roster->hosts) == roster->hosts->count)
         return MUSTER_OK;
-    options->ranks = supervise_hosts_ranks(&roster->hosts, options->ranks);
+    options->ranks = hosts_ranks(roster->hosts, options->ranks);
     if (options->ranks == 0)
-        return muster_error_set(err, MUSTER_ERR_PEER, "no host of %s is left", options->hostfile);
+        return muster_error_set(err, MUSTER_ERR_PEER, "no host is left");
+    if (options->hostfile == NULL)
+        return MUSTER_OK;
     enum muster_status status = fs_path_join(path, folder, hosts_name, err);
     options->hostfile = path;
-    return status == MUSTER_OK ? supervise_hosts_write(&roster->hosts, path, err) : status;
+    return status == MUSTER_OK ? hosts_write_file(roster->hosts, path, err) : status;
 }

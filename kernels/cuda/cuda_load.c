@@ -8,13 +8,13 @@
 #include "kernels/cuda/cuda_plugin.h"
 
 #include <dlfcn.h>
-#include <libgen.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "base/fs.h"
 
 #define CUDA_PLUGIN_FILE     "libmuster_cuda.so"
 #define CUDA_PLUGIN_VARIABLE "MUSTER_CUDA_PLUGIN"
@@ -36,28 +36,24 @@ static enum muster_status cuda_driver_probe(struct muster_error *err)
 }
 
 /* The plug-in's path into `path`; false where none of the places has it. */
-static bool cuda_plugin_find(char path[PATH_MAX])
+static bool cuda_plugin_find(char path[FS_PATH_MAX])
 {
-    static const char *const places[] = {"", "../lib/"};
-    char program[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length <= 0)
+    static const char *const places[] = {CUDA_PLUGIN_FILE, "../lib/" CUDA_PLUGIN_FILE};
+    char folder[FS_PATH_MAX];
+    if (fs_program_folder(folder, NULL) != MUSTER_OK)
         return false;
-    program[length] = '\0';
-    const char *folder = dirname(program);
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        int written = snprintf(path, PATH_MAX, "%s/%s%s", folder, places[i], CUDA_PLUGIN_FILE);
-        if (written > 0 && written < PATH_MAX && access(path, R_OK) == 0)
+        if (fs_path_join(path, folder, places[i], NULL) == MUSTER_OK && access(path, R_OK) == 0)
             return true;
     }
     return false;
 }
 
-static enum muster_status cuda_plugin_path(char path[PATH_MAX], struct muster_error *err)
+static enum muster_status cuda_plugin_path(char path[FS_PATH_MAX], struct muster_error *err)
 {
     const char *named = getenv(CUDA_PLUGIN_VARIABLE);
     if (named != NULL && named[0] != '\0') {
-        if (snprintf(path, PATH_MAX, "%s", named) < PATH_MAX)
+        if (snprintf(path, FS_PATH_MAX, "%s", named) < FS_PATH_MAX)
             return MUSTER_OK;
         return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "cuda: " CUDA_PLUGIN_VARIABLE " is too long");
     }
@@ -87,7 +83,7 @@ static enum muster_status cuda_plugin_accept(void *library, const char *path, st
 
 static enum muster_status cuda_plugin_open_locked(struct muster_error *err)
 {
-    char path[PATH_MAX];
+    char path[FS_PATH_MAX];
     enum muster_status status = cuda_plugin_path(path, err);
     if (status != MUSTER_OK)
         return status;

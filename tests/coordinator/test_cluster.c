@@ -11,7 +11,6 @@
 
 #include "coordinator/cluster/energy.h"
 #include "coordinator/cluster/hostlist.h"
-#include "coordinator/cluster/hosts.h"
 #include "coordinator/cluster/network.h"
 #include "coordinator/cluster/scale.h"
 #include "coordinator/cluster/slurm_record.h"
@@ -96,102 +95,6 @@ START_TEST(slurms_counts_are_written_out)
                                         "2(x3),1,1", "a", "0(x4)", "2(x-4)", "2 (x4)"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
         ck_assert_msg(hostlist_counts(wrong[i], 4, counts, NULL) == MUSTER_ERR_BAD_INPUT, "\"%s\"", wrong[i]);
-}
-END_TEST
-
-/* The hosts of a file as one text, or the error. */
-static const char *parsed(const char *file)
-{
-    struct hosts hosts;
-    struct muster_error err;
-    text_clear(&text);
-    if (hosts_parse("hosts", file, &hosts, &err) == MUSTER_OK)
-        hosts_print(&hosts, true, &text);
-    else
-        text_print(&text, "%s", err.text);
-    hosts_release(&hosts);
-    return text.data;
-}
-
-START_TEST(a_hostfile_is_read_as_mpirun_reads_it)
-{
-    ck_assert_str_eq(
-        parsed("# two\nnode1 slots=4 max_slots=8\n\n  me@node2\tslots=2 # half\nnode1 slots=1\n"),
-        "node1:5,me@node2:2");
-    ck_assert_str_eq(parsed("a\nb"), "a,b");
-}
-END_TEST
-
-START_TEST(a_wrong_line_of_a_hostfile_is_named)
-{
-    ck_assert_ptr_nonnull(strstr(parsed("a\nb slot=2\n"), "hosts:2: \"slot=2\": expected NAME [slots=N]"));
-    ck_assert_ptr_nonnull(strstr(parsed("a slots=0\n"), "hosts:1: "));
-    ck_assert_ptr_nonnull(
-        strstr(parsed("-oProxyCommand=x slots=1\n"), "hosts:1: \"-oProxyCommand=x\" is no host name"));
-    ck_assert_ptr_nonnull(strstr(parsed("x@-o slots=1\n"), "is no host name"));
-    ck_assert_ptr_nonnull(strstr(parsed("$(id)\n"), "is no host name"));
-    ck_assert_ptr_nonnull(strstr(parsed("# nothing\n"), "names no host"));
-}
-END_TEST
-
-START_TEST(a_lost_host_takes_its_slots_along)
-{
-    struct hosts hosts;
-    ck_assert_int_eq(
-        hosts_parse("hosts", "node1 slots=4\nnode2.site slots=2\nme@node3 slots=1\n", &hosts, NULL),
-        MUSTER_OK);
-    ck_assert_int_eq(hosts_slots(&hosts), 7);
-    ck_assert(hosts_lose(&hosts, "node2") && !hosts_lose(&hosts, "node2") && !hosts_lose(&hosts, "node"));
-    ck_assert(hosts_lose(&hosts, "node3.elsewhere"));
-    ck_assert_int_eq(hosts_left(&hosts), 1);
-    ck_assert_int_eq(hosts_slots(&hosts), 4);
-    hosts_print(&hosts, true, &text);
-    ck_assert_str_eq(text.data, "node1:4");
-    hosts_release(&hosts);
-}
-END_TEST
-
-static const char *const *environment;
-
-static char *lookup(const char *name)
-{
-    for (int i = 0; environment[i] != NULL; i += 2) {
-        if (strcmp(environment[i], name) == 0)
-            return (char *)environment[i + 1];
-    }
-    return NULL;
-}
-
-static const char *allocated(const char *const *variables)
-{
-    struct hosts hosts;
-    struct muster_error err;
-    environment = variables;
-    text_clear(&text);
-    if (hosts_from_slurm(lookup, &hosts, &err) == MUSTER_OK)
-        hosts_print(&hosts, true, &text);
-    else
-        text_print(&text, "%s", err.text);
-    hosts_release(&hosts);
-    return text.data;
-}
-#define allocated(...) allocated((const char *const[]){__VA_ARGS__, NULL})
-
-START_TEST(an_allocation_says_hosts_and_ranks)
-{
-    ck_assert_str_eq(allocated("SLURM_JOB_NODELIST", "n[1-2]"), "");
-    ck_assert_str_eq(allocated("SLURM_JOB_ID", "7", "SLURM_JOB_NODELIST", "n[1-2]", "SLURM_NTASKS_PER_NODE",
-                               "3", "SLURM_TASKS_PER_NODE", "8(x2)", "SLURM_NTASKS", "6"),
-                     "n1:3,n2:3");
-    ck_assert_str_eq(allocated("SLURM_JOB_ID", "7", "SLURM_JOB_NODELIST", "n[1-3]", "SLURM_TASKS_PER_NODE",
-                               "2(x2),1", "SLURM_NTASKS", "5"),
-                     "n1:2,n2:2,n3:1");
-    ck_assert_str_eq(allocated("SLURM_JOB_ID", "7", "SLURM_JOB_NODELIST", "n1", "SLURM_TASKS_PER_NODE", "64",
-                               "SLURM_GPUS_PER_NODE", "h100:8"),
-                     "n1:8");
-    ck_assert_str_eq(allocated("SLURM_JOB_ID", "7", "SLURM_JOB_NODELIST", "n1", "SLURM_TASKS_PER_NODE", "64"),
-                     "n1:1");
-    ck_assert_ptr_nonnull(strstr(allocated("SLURM_JOB_ID", "7", "SLURM_JOB_NODELIST", "n["), "not closed"));
 }
 END_TEST
 
@@ -556,10 +459,6 @@ int main(void)
     tcase_add_test(cases, slurms_lists_of_hosts_are_written_out);
     tcase_add_test(cases, other_texts_are_no_lists_of_hosts);
     tcase_add_test(cases, slurms_counts_are_written_out);
-    tcase_add_test(cases, a_hostfile_is_read_as_mpirun_reads_it);
-    tcase_add_test(cases, a_wrong_line_of_a_hostfile_is_named);
-    tcase_add_test(cases, a_lost_host_takes_its_slots_along);
-    tcase_add_test(cases, an_allocation_says_hosts_and_ranks);
     tcase_add_test(cases, slurms_durations_are_read);
     tcase_add_test(cases, only_numbers_of_jobs_reach_slurms_commands);
     tcase_add_test(cases, the_newest_submission_is_found_again);
