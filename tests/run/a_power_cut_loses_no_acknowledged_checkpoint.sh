@@ -34,7 +34,7 @@ cut() {
     until grep -q '^State:.[Tt]' "/proc/$driver/status"; do :; done
     cp "$shared/disk" "$shared/cut"
     kill -KILL "$driver"
-    wait "$driver" || true
+    wait "$driver" 2>/dev/null || true
     exec {pipe}<&-
     umount "$folder/disk"
     mount -o loop "$shared/cut" "$folder/disk"
