@@ -8,8 +8,11 @@
 #include "worker/checkpoint_writer.h"
 
 #include <pthread.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -67,6 +70,26 @@ static void *writer_copy_run(void *argument)
     return NULL;
 }
 
+/* Backs the copies with memory before the first save needs it, their content untouched: fresh pages can take
+ * longer than a step. Where the kernel does not know how, that first copy does it. */
+static void copies_back(const struct checkpoint_writer_options *options)
+{
+#ifdef MADV_POPULATE_WRITE
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int i = 0; i < options->piece_count && options->copies != options->pieces; i++) {
+        const struct ckpt_piece *piece = &options->copies[i];
+        for (int kind = 0; kind < options->kind_count && piece->end > piece->begin; kind++) {
+            uintptr_t begin = ((uintptr_t)piece->data[kind] + page - 1) / page * page;
+            uintptr_t end = (uintptr_t)(piece->data[kind] + (piece->end - piece->begin)) / page * page;
+            if (begin < end && madvise((void *)begin, end - begin, MADV_POPULATE_WRITE) != 0)
+                return;
+        }
+    }
+#else
+    (void)options;
+#endif
+}
+
 static void *writer_save_run(void *argument)
 {
     struct checkpoint_writer *writer = argument;
@@ -74,6 +97,7 @@ static void *writer_save_run(void *argument)
     struct checkpoint_outcome *outcome = &writer->outcome;
     setpriority(PRIO_PROCESS, 0,
                 WRITER_NICE); /* on Linux of this thread alone; without it all is only slower */
+    copies_back(options);
     while (writer_await(writer, WRITER_WRITING)) {
         outcome->status = options->save(options->save_context, &writer->identity, options->copies,
                                         &outcome->state_hash, &outcome->err);
