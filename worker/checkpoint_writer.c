@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "worker/fault_point.h"
 
-enum { WRITER_THREADS = 2, WRITER_NICE = 10 };
+enum { WRITER_THREADS = 2, WRITER_NICE = 15 };
 
 enum writer_state { WRITER_IDLE, WRITER_COPYING, WRITER_WRITING, WRITER_DONE };
 

@@ -49,6 +49,10 @@ static void shard_try(const struct ckpt *ckpt, const uint8_t *data, int64_t head
     ckpt_shard_scatter(ckpt, 0, header_bytes, data + header_bytes, elements * (int64_t)sizeof *out, &piece,
                        1);
     fuzz_promise(memcmp(out, placed, (size_t)elements * sizeof *out) == 0);
+    fuzz_promise(ckpt_header_verify(ckpt, 0, &err) == status);
+    memset(placed, 0x5a, sizeof placed);
+    fuzz_promise(ckpt_pieces_read(ckpt, &piece, 1, &err) == MUSTER_OK);
+    fuzz_promise(memcmp(out, placed, (size_t)elements * sizeof *out) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
