@@ -228,44 +228,32 @@ enum muster_status fault_point_status(const char *name, struct muster_error *err
     return MUSTER_OK;
 }
 
-/* ---- collectives: a copy of the communicator's table with the calls below in it ---- */
+/* ---- collectives: a copy of the communicator's table with the calls below in it. State of the process like
+ * the fault: duplicates of the communicator take the table along, and may outlive it. ---- */
 
-struct fault_table {
-    struct comm_ops ops; /* first: a communicator's ops are the table */
+static struct {
+    struct comm_ops ops;
     const struct comm_ops *inner;
-};
-
-static const struct comm_ops *inner_of(const struct comm *c)
-{
-    return ((const struct fault_table *)(const void *)c->ops)->inner;
-}
-
-static void fault_destroy(struct comm *c)
-{
-    const struct comm_ops *inner = inner_of(c);
-    alloc_free((void *)(uintptr_t)c->ops);
-    c->ops = inner;
-    inner->destroy(c);
-}
+} collectives;
 
 static enum muster_status fault_barrier(struct comm *c, struct muster_error *err)
 {
     fault_point("barrier");
-    return inner_of(c)->barrier(c, err);
+    return collectives.inner->barrier(c, err);
 }
 
 static enum muster_status fault_broadcast(struct comm *c, void *data, int64_t bytes, int root,
                                           struct muster_error *err)
 {
     fault_point("broadcast");
-    return inner_of(c)->broadcast(c, data, bytes, root, err);
+    return collectives.inner->broadcast(c, data, bytes, root, err);
 }
 
 static enum muster_status fault_all_gather(struct comm *c, void *all, const int64_t *counts_bytes,
                                            struct muster_error *err)
 {
     fault_point("all_gather");
-    return inner_of(c)->all_gather(c, all, counts_bytes, err);
+    return collectives.inner->all_gather(c, all, counts_bytes, err);
 }
 
 static enum muster_status fault_exchange(struct comm *c, const void *const *send, const int64_t *send_bytes,
@@ -273,47 +261,41 @@ static enum muster_status fault_exchange(struct comm *c, const void *const *send
                                          struct muster_error *err)
 {
     fault_point("exchange");
-    return inner_of(c)->exchange(c, send, send_bytes, receive, receive_bytes, err);
+    return collectives.inner->exchange(c, send, send_bytes, receive, receive_bytes, err);
 }
 
 static enum muster_status fault_reduce_scatter_f32(struct comm *c, float *data, const int64_t *counts,
                                                    float *mine, struct muster_error *err)
 {
     fault_point("reduce_scatter");
-    return inner_of(c)->reduce_scatter_f32(c, data, counts, mine, err);
+    return collectives.inner->reduce_scatter_f32(c, data, counts, mine, err);
 }
 
 static enum muster_status fault_all_reduce_f32(struct comm *c, float *data, int64_t count,
                                                struct muster_error *err)
 {
     fault_point("all_reduce");
-    return inner_of(c)->all_reduce_f32(c, data, count, err);
+    return collectives.inner->all_reduce_f32(c, data, count, err);
 }
 
 static enum muster_status fault_local_barrier(struct comm *c, struct muster_error *err)
 {
     fault_point("local_barrier");
-    return inner_of(c)->local_barrier(c, err);
+    return collectives.inner->local_barrier(c, err);
 }
 
-enum muster_status fault_point_collectives(struct comm *comm, struct muster_error *err)
+void fault_point_collectives(struct comm *comm)
 {
     if (!fault.armed)
-        return MUSTER_OK;
-    struct fault_table *table = alloc_zeroed(1, sizeof *table);
-    if (table == NULL)
-        return muster_error_set(err, MUSTER_ERR_NO_MEMORY,
-                                "no memory for the fault points of a communicator");
-    table->inner = comm->ops;
-    table->ops = *comm->ops;
-    table->ops.destroy = fault_destroy;
-    table->ops.barrier = fault_barrier;
-    table->ops.broadcast = fault_broadcast;
-    table->ops.all_gather = fault_all_gather;
-    table->ops.exchange = fault_exchange;
-    table->ops.reduce_scatter_f32 = fault_reduce_scatter_f32;
-    table->ops.all_reduce_f32 = fault_all_reduce_f32;
-    table->ops.local_barrier = fault_local_barrier;
-    comm->ops = &table->ops;
-    return MUSTER_OK;
+        return;
+    collectives.inner = comm->ops;
+    collectives.ops = *comm->ops;
+    collectives.ops.barrier = fault_barrier;
+    collectives.ops.broadcast = fault_broadcast;
+    collectives.ops.all_gather = fault_all_gather;
+    collectives.ops.exchange = fault_exchange;
+    collectives.ops.reduce_scatter_f32 = fault_reduce_scatter_f32;
+    collectives.ops.all_reduce_f32 = fault_all_reduce_f32;
+    collectives.ops.local_barrier = fault_local_barrier;
+    comm->ops = &collectives.ops;
 }

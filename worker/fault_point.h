@@ -29,10 +29,10 @@ void fault_point(const char *name);
 enum muster_status fault_point_status(const char *name, struct muster_error *err);
 
 /**
- * Makes every collective of `comm` a fault point of its name (barrier, broadcast, all_gather, exchange,
- * reduce_scatter, all_reduce, local_barrier). Changes nothing when no fault is waited for. Before the first
- * collective.
+ * Makes every collective of `comm`, and of communicators made from it later, a fault point of its name
+ * (barrier, broadcast, all_gather, exchange, reduce_scatter, all_reduce, local_barrier). Changes nothing when
+ * no fault is waited for. Once in a process, before the first collective.
  */
-enum muster_status fault_point_collectives(struct comm *comm, struct muster_error *err);
+void fault_point_collectives(struct comm *comm);
 
 #endif

@@ -166,9 +166,8 @@ static int worker_train(struct trainer_options *options)
     int rank = comm->rank, size = comm->size;
     if (rank != 0)
         log_console_level_set(LOG_SILENT); /* warnings of all ranks are alike: one speaks */
-    status = fault_point_collectives(comm, &err);
-    if (!status)
-        status = trainer_run(comm, options, &err);
+    fault_point_collectives(comm);
+    status = trainer_run(comm, options, &err);
     int code = muster_status_exit_code(status);
     if (status == MUSTER_ERR_NO_MEMORY && training)
         code = MUSTER_EXIT_FAILED;

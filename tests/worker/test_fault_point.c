@@ -185,7 +185,7 @@ START_TEST(every_collective_is_a_fault_point)
         snprintf(text, sizeof text, "%s:2:1:oom", names[i]);
         ck_assert_int_eq(arm(text), MUSTER_OK);
         ck_assert_int_eq(comm_loopback_create(&comm, NULL), MUSTER_OK);
-        ck_assert_int_eq(fault_point_collectives(comm, NULL), MUSTER_OK);
+        fault_point_collectives(comm);
         ck_assert_int_eq(comm_barrier(comm, NULL), MUSTER_OK);
         ck_assert_int_eq(comm_broadcast(comm, &one, bytes, 0, NULL), MUSTER_OK);
         ck_assert_int_eq(comm_all_gather(comm, &one, &bytes, NULL), MUSTER_OK);
