@@ -78,7 +78,8 @@ struct launch_supervision {
     void (*started)(void *context, pid_t mpirun);
     enum launch_wish (*ask)(void *context);
     void *context;
-    int poll_ms; /* 0 = never */
+    int poll_ms;  /* 0 = never */
+    int empty_ms; /* an mpirun that has lost its last child so long ago is killed; 0 = never; needs poll_ms */
 };
 
 /** How a launch ended. */

@@ -19,8 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "coordinator/cli/launch.h"
 #include "coordinator/cli/launch_banners.h"
+#include "coordinator/cli/launch_children.h"
 #include "coordinator/cli/launch_leftovers.h"
 
 enum { CHUNK_BYTES = 65536, ORPHAN_ROUNDS = 3, SHELL_SIGNAL = 128, HOST_LOST = 205, AGENT_FAILED = 255 };
@@ -38,6 +40,9 @@ struct run {
     int stops;         /* signals to us: 1 = asked to save and leave, 2 = to end, 3 = killed */
     bool on_request;   /* asked to save and leave by LAUNCH_SAVE */
     bool overdue;      /* ended by LAUNCH_END */
+    bool had_ranks;    /* mpirun has started something */
+    double empty_s;    /* since when it has no child any more; 0 = it has */
+    bool hung;         /* and did not end by itself */
     bool ended;
     int wait_status;
 };
@@ -251,6 +256,24 @@ static void run_ask(struct run *run)
     }
 }
 
+/* Open MPI 4.1 sometimes waits for ever in its own end, after the last rank's. */
+static void run_look_after_ranks(struct run *run)
+{
+    if (run->supervision->empty_ms == 0)
+        return;
+    double now_s = clock_seconds();
+    bool has_ranks = launch_has_children(run->mpirun);
+    run->had_ranks |= has_ranks;
+    if (has_ranks || !run->had_ranks)
+        run->empty_s = 0.0;
+    else if (run->empty_s <= 0.0)
+        run->empty_s = now_s;
+    else if (now_s - run->empty_s > 1e-3 * run->supervision->empty_ms) {
+        run->hung = true;
+        kill(-run->mpirun, SIGKILL);
+    }
+}
+
 static void run_watch(struct run *run)
 {
     int poll_ms = run->supervision->poll_ms > 0 ? run->supervision->poll_ms : -1;
@@ -261,8 +284,10 @@ static void run_watch(struct run *run)
         int ready = poll(events, 3, poll_ms);
         if (ready < 0)
             continue;
-        if (ready == 0)
+        if (ready == 0) {
+            run_look_after_ranks(run);
             run_ask(run);
+        }
         if (events[2].revents)
             run_take_errors(run);
         if (events[0].revents)
@@ -327,6 +352,8 @@ static void cause_write(const struct run *run, int code, struct launch_outcome *
         snprintf(outcome->cause, sizeof outcome->cause, "ended at once, as asked");
     else if (run->overdue)
         snprintf(outcome->cause, sizeof outcome->cause, "the ranks did not start in time and were ended");
+    else if (run->hung)
+        snprintf(outcome->cause, sizeof outcome->cause, "the ranks ended, but mpirun did not and was killed");
     else if (WIFSIGNALED(run->wait_status))
         snprintf(outcome->cause, sizeof outcome->cause, "mpirun was killed by signal %d (%s)",
                  WTERMSIG(run->wait_status), strsignal(WTERMSIG(run->wait_status)));

@@ -22,7 +22,7 @@
 #include "coordinator/supervise/supervise_policy.h"
 #include "coordinator/supervise/supervise_roster.h"
 
-enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000, POLL_MS = 1000 };
+enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000, POLL_MS = 1000, EMPTY_MS = 10000 };
 
 struct supervise {
     const struct supervise_options *options;
@@ -122,6 +122,7 @@ static enum muster_status supervise_open(struct supervise *s, const struct super
                         .started = launcher_started,
                         .ask = launch_judge,
                         .poll_ms = POLL_MS,
+                        .empty_ms = EMPTY_MS,
                         .context = s},
         .limits = {job->supervisor.max_restarts, job->supervisor.give_up_after,
                    job->supervisor.restart_backoff_s},

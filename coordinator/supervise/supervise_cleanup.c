@@ -20,6 +20,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/text.h"
+#include "coordinator/cli/launch_children.h"
 #include "coordinator/cli/launch_leftovers.h"
 #include "coordinator/supervise/supervise_folder.h"
 
@@ -80,23 +81,6 @@ static int round_kill(const char *setting)
     return count;
 }
 
-/* Nobody, or only what a parent has not asked after yet. */
-static bool process_has_ended(pid_t pid)
-{
-    char path[64], *text = NULL, state = ' ';
-    size_t bytes;
-    if (kill(pid, 0) != 0 && errno == ESRCH)
-        return true;
-    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
-    if (fs_file_read(path, 1 << 16, &text, &bytes, NULL) != MUSTER_OK)
-        return false;
-    const char *name_end = strrchr(text, ')'); /* the name before it may hold anything */
-    if (name_end != NULL && name_end[1] == ' ')
-        state = name_end[2];
-    alloc_free(text);
-    return state == 'Z';
-}
-
 /* The number may meanwhile be another process's, whose folder has the same name: then it stays. */
 static void launcher_clean(const char *folder)
 {
@@ -104,7 +88,7 @@ static void launcher_clean(const char *folder)
     supervise_launcher_here(&here, 0);
     if (!supervise_launcher_read(folder, &launcher) || strcmp(launcher.host, here.host) != 0)
         return;
-    if (process_has_ended(launcher.pid))
+    if (launch_process_has_ended(launcher.pid))
         launch_leftovers_remove(launcher.temporary, launcher.shared, launcher.pid);
     supervise_launcher_forget(folder);
 }

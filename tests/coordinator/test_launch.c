@@ -203,6 +203,31 @@ START_TEST(nobody_waits_for_the_ranks_of_an_mpirun_that_was_killed)
 }
 END_TEST
 
+/* Once the fake has left a child and was looked at with it, the child is killed. */
+static enum launch_wish child_end(void *context)
+{
+    int *looks = context, child = 0;
+    text_clear(&report);
+    read_into("report", &report);
+    const char *line = report.data != NULL ? strstr(report.data, "orphan ") : NULL;
+    if (line != NULL && sscanf(line, "orphan %d\n", &child) == 1 && ++*looks == 2)
+        kill(child, SIGKILL);
+    return LAUNCH_GO_ON;
+}
+
+START_TEST(an_mpirun_that_does_not_end_after_its_ranks_is_killed)
+{
+    int looks = 0;
+    supervision.ask = child_end;
+    supervision.context = &looks;
+    supervision.poll_ms = 20;
+    supervision.empty_ms = 60;
+    ck_assert_int_eq(run_fake("orphan:0 hang:0"), 1);
+    ck_assert_str_eq(outcome.cause, "the ranks ended, but mpirun did not and was killed");
+    ck_assert_int_ge(looks, 2);
+}
+END_TEST
+
 START_TEST(signals_are_as_before_when_it_is_over)
 {
     sigset_t before, after;
@@ -309,6 +334,7 @@ int main(void)
     tcase_add_test(cases, a_stop_before_the_ranks_listen_is_resumable);
     tcase_add_test(cases, a_rank_that_outlives_mpirun_is_ended);
     tcase_add_test(cases, nobody_waits_for_the_ranks_of_an_mpirun_that_was_killed);
+    tcase_add_test(cases, an_mpirun_that_does_not_end_after_its_ranks_is_killed);
     tcase_add_test(cases, signals_are_as_before_when_it_is_over);
     tcase_add_test(cases, a_missing_mpirun_is_told_and_nothing_is_started);
     tcase_add_test(cases, the_program_starts_the_worker_beside_it_with_unharmed_words);
