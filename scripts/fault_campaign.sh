@@ -131,7 +131,7 @@ cells_choose() {
         sort -n -k1,1 -k4 | awk -v n="$cells" 'NR <= n { print $2, $3, $4 }'
 }
 
-# Number, job and faults of each run. Last in its list comes what only the end of a run has, and what the ranks outlive for
+# Number, job and faults of each run, the jobs mixed. Last in its list comes what only the end of a run has, and what the ranks outlive for
 # a while: without mpirun they train on for up to a second before they notice.
 groups_print() {
     cells_choose | awk -v most="$faults_a_run" '
@@ -149,10 +149,10 @@ groups_print() {
                         line = line (line == "" ? "" : ",") others[job, i++]
                     if (used < end_count[job])
                         line = line (line == "" ? "" : ",") ends[job, ++used]
-                    print ++number, job, line
+                    print used / (end_count[job] + 1) + i / (count[job] + 1), job, line
                 }
             }
-        }'
+        }' | sort -g -k1,1 -k2 | awk '{ print NR, $2, $3 }'
 }
 
 # ---- one run ----
@@ -355,7 +355,7 @@ campaign() {
     grep -P '\tok\t' "$folder/results" >"$folder/good" || true # what failed runs again
     mv "$folder/good" "$folder/results"
     groups_print >"$folder/groups"
-    awk 'FILENAME == ARGV[1] { done[$1]; next } !($1 in done) { printf "%s%c", $0, 0 }' "$folder/results" "$folder/groups" |
+    awk 'FILENAME == ARGV[1] { done[$4]; next } !($3 in done) { printf "%s%c", $0, 0 }' "$folder/results" "$folder/groups" |
         xargs -0 -r -P "$parallel" -n 1 "${BASH_SOURCE[0]}" --folder "$folder" --group
     total=$(grep -c . "$folder/groups")
     left=$((total - $(grep -c . "$folder/results" || true)))

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -56,6 +57,18 @@ def unix_time(text):
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
+def launcher_run(argv, environment, log):
+    """To its end, which must be a good one. Both launchers end their ranks when they get SIGTERM."""
+    with open(log, "w", encoding="utf-8") as out, subprocess.Popen(argv, env=environment, stdout=out, stderr=out) as launcher:
+        try:
+            code = launcher.wait(LIMIT_S)
+        except BaseException:
+            launcher.terminate()
+            raise
+    if code != 0:
+        sys.exit(f"{argv[0]} ended with {code}\n" + log.read_text(encoding="utf-8")[-4000:])
+
+
 def muster_run(shape, folder, data, binaries, deaths):
     """Of each death: seconds until it was told, the first step began, and it was finished."""
     steps = SAVE * (deaths + 1) + AFTER
@@ -64,10 +77,7 @@ def muster_run(shape, folder, data, binaries, deaths):
     job.write_text(JOB.format(**values), encoding="utf-8")
     environment = dict(os.environ, MUSTER_FAULT=",".join([f"step:1:{AFTER + 1}:kill"] * deaths))
     environment["MUSTER_FAULT_ONCE"] = str(folder / "fired")
-    with open(folder / "log", "w", encoding="utf-8") as out:
-        ended = subprocess.run([binaries / "muster", "run", job, "-n", str(RANKS)], env=environment, stdout=out, stderr=out, timeout=LIMIT_S, check=False)
-    if ended.returncode != 0:
-        sys.exit((folder / "log").read_text(encoding="utf-8")[-4000:])
+    launcher_run([binaries / "muster", "run", job, "-n", str(RANKS)], environment, folder / "log")
 
     def logged(rank, words):
         lines = (folder / "run" / "logs" / f"rank-{rank:04d}.log").read_text(encoding="utf-8").splitlines()
@@ -85,17 +95,13 @@ def muster_run(shape, folder, data, binaries, deaths):
 def torch_run(shape, folder, data, python, deaths):
     """Of each death: seconds until the first step of the next start was finished."""
     steps = SAVE * (deaths + 1) + AFTER
-    argv = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(RANKS), "--max-restarts", "1000"]
+    argv = [python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(RANKS), "--max-restarts", str(deaths)]
     argv += [str(HERE / "recovery_torch.py"), "--folder", str(folder), "--data", str(data), "--steps", str(steps)]
     argv += ["--save", str(SAVE), "--deaths", str(deaths), "--after", str(AFTER), "--vocabulary", "256"]
     for name in ("layers", "width", "heads", "length", "micro_batch"):
         argv += ["--" + name.replace("_", "-"), str(getattr(shape, name))]
     environment = dict(os.environ, OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo", PYTHONDONTWRITEBYTECODE="1")
-    log = folder / "log"
-    with open(log, "w", encoding="utf-8") as out:
-        ended = subprocess.run(argv, env=environment, stdout=out, stderr=out, timeout=LIMIT_S, check=False)
-    if ended.returncode != 0:
-        sys.exit(log.read_text(encoding="utf-8")[-4000:])
+    launcher_run(argv, environment, folder / "log")
 
     def lines(name):
         return [line.split() for line in (folder / name).read_text(encoding="ascii").splitlines()]
@@ -130,6 +136,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="the smaller model only")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # not before the ranks are
     import torch
 
     shapes = {"GPT 0.2M": Shape(4, 64, 4, 64, 2), "GPT 10M": Shape(6, 384, 6, 64, 2)}

@@ -26,7 +26,8 @@ def parse_args():
     for name in ("layers", "width", "heads", "vocabulary", "length", "micro-batch", "steps", "save", "deaths", "after"):
         parser.add_argument(f"--{name}", type=int, required=True)
     args = parser.parse_args()
-    args.compile, args.token_bytes = False, 1
+    args.compile, args.token_bytes, args.device = False, 1, "cpu"  # what bench_torch.py asks for
+    args.accumulate, args.bucket_mb = 1, 25
     return args
 
 
