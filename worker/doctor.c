@@ -28,9 +28,11 @@ struct doctor {
 };
 
 /* Only a broken transport is an error. */
-static enum muster_status doctor_read_job(struct doctor *d, const char *path, struct muster_error *err)
+static enum muster_status doctor_read_job(struct doctor *d, const struct doctor_options *options,
+                                          struct muster_error *err)
 {
-    enum muster_status status = job_share_read(&d->share, d->comm, path, &d->report, &d->job_error);
+    enum muster_status status = job_share_read(&d->share, d->comm, options->job_path, &options->settings,
+                                               &d->report, &d->job_error);
     d->given.has_job = true;
     d->has_share = status == MUSTER_OK;
     if (status == MUSTER_ERR_PEER)
@@ -81,7 +83,7 @@ static enum muster_status doctor_look(struct doctor *d, const struct doctor_opti
 {
     enum muster_status status = MUSTER_OK;
     if (options->job_path != NULL)
-        status = doctor_read_job(d, options->job_path, err);
+        status = doctor_read_job(d, options, err);
     if (status == MUSTER_OK && d->has_share)
         status = doctor_find_device(d, err);
     if (status == MUSTER_OK && d->has_share)

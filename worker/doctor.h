@@ -9,9 +9,11 @@
 
 #include "base/text.h"
 #include "comm/comm.h"
+#include "coordinator/job/job.h"
 
 struct doctor_options {
-    const char *job_path;  /* NULL: without a job; then data, memory and GPUs are not judged */
+    const char *job_path; /* NULL: without a job; then data, memory and GPUs are not judged */
+    struct job_settings settings;
     double floor_gb_per_s; /* an all-reduce slower than this is red */
 };
 

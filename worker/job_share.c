@@ -21,12 +21,13 @@ static enum muster_status job_share_report(const struct job_report *report, enum
                             report->error_count == 1 ? "" : "s");
 }
 
-static enum muster_status job_share_load(struct job_share *share, const char *path, struct text *yaml,
+static enum muster_status job_share_load(struct job_share *share, const char *path,
+                                         const struct job_settings *settings, struct text *yaml,
                                          struct text *lines, struct muster_error *err)
 {
     struct job_report report;
     job_report_init(&report);
-    enum muster_status status = job_load(path, &report, &share->job, err);
+    enum muster_status status = job_load(path, settings, &report, &share->job, err);
     if (!status) {
         share->config = job_model_config(share->job);
         status = dataset_check_job(share->job, &share->config, &report, err);
@@ -64,12 +65,15 @@ static enum muster_status job_share_receive(struct job_share *share, struct comm
 }
 
 enum muster_status job_share_read(struct job_share *share, struct comm *comm, const char *path,
-                                  struct text *report, struct muster_error *err)
+                                  const struct job_settings *settings, struct text *report,
+                                  struct muster_error *err)
 {
     memset(share, 0, sizeof *share);
     struct text yaml;
     text_init(&yaml);
-    enum muster_status status = comm->rank == 0 ? job_share_load(share, path, &yaml, report, err) : MUSTER_OK;
+    enum muster_status status = MUSTER_OK;
+    if (comm->rank == 0)
+        status = job_share_load(share, path, settings, &yaml, report, err);
     status = run_folder_share_status(comm, 0, status, err);
     if (!status)
         status = job_share_receive(share, comm, path, &yaml, report, err);

@@ -17,11 +17,12 @@ struct job_share {
 };
 
 /**
- * Reads the job on rank 0, checks it with its data, sends it. Collective.
+ * Reads the job on rank 0, checks it with its data, sends it. Collective. \param settings  as job_load's
  * \param report  receives every line that is wrong with the job (on rank 0); initialised by the caller
  */
 enum muster_status job_share_read(struct job_share *share, struct comm *comm, const char *path,
-                                  struct text *report, struct muster_error *err);
+                                  const struct job_settings *settings, struct text *report,
+                                  struct muster_error *err);
 
 /** Plans on every rank with rank 0's thread count (`on_device`: for GPUs) and compares hashes (PEER names the
  * first rank that differs). Collective. */

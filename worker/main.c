@@ -21,11 +21,11 @@
 
 static int worker_usage(FILE *out, int code)
 {
-    fputs("usage: mpirun -n RANKS muster-worker JOB.yaml [--resume auto|never|FOLDER] [--instruction-set "
-          "NAME] [--allow-change KEY,...]\n"
+    fputs("usage: mpirun -n RANKS muster-worker JOB.yaml [--set KEY=VALUE]... [--resume auto|never|FOLDER] "
+          "[--instruction-set NAME] [--allow-change KEY,...]\n"
           "       muster-worker --generate PATH [--prompt TEXT] [--tokens N] [--temperature T] [--top-k K] "
           "[--seed S]\n"
-          "       mpirun -n RANKS muster-worker --doctor [--floor GB_PER_S] [JOB.yaml]\n"
+          "       mpirun -n RANKS muster-worker --doctor [--floor GB_PER_S] [JOB.yaml [--set KEY=VALUE]...]\n"
           "\n"
           "One rank of a training run. Usually started by `muster run`.\n"
           "example: mpirun -n 2 muster-worker configs/quickstart.yaml\n"
@@ -121,6 +121,8 @@ static bool worker_parse(int argc, char **argv, struct trainer_options *options)
             options->resume = argv[++i];
         else if (!strcmp(argv[i], "--allow-change") && i + 1 < argc)
             options->allow_changes = argv[++i];
+        else if (!strcmp(argv[i], "--set") && i + 1 < argc && job_settings_add(&options->settings, argv[i + 1]))
+            i++;
         else if (!strcmp(argv[i], "--instruction-set") && i + 1 < argc)
             options->instruction_set = argv[++i];
         else if (argv[i][0] != '-' && !options->job_path)
@@ -204,6 +206,9 @@ static int worker_doctor(int argc, char **argv)
     for (int i = 2; i < argc; i++) {
         if (!strcmp(argv[i], "--floor") && i + 1 < argc) {
             if (!text_parse_double(argv[++i], &options.floor_gb_per_s))
+                return worker_usage(stderr, MUSTER_EXIT_BAD_INPUT);
+        } else if (!strcmp(argv[i], "--set") && i + 1 < argc) {
+            if (!job_settings_add(&options.settings, argv[++i]))
                 return worker_usage(stderr, MUSTER_EXIT_BAD_INPUT);
         } else {
             options.job_path = argv[i];

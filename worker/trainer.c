@@ -410,7 +410,7 @@ static enum muster_status trainer_tune_comm(struct trainer *t, struct muster_err
 static enum muster_status trainer_stages(struct trainer *t, struct muster_error *err)
 {
     enum muster_status status =
-        job_share_read(&t->share, t->comm, t->options->job_path, t->options->report, err);
+        job_share_read(&t->share, t->comm, t->options->job_path, &t->options->settings, t->options->report, err);
     if (!status)
         status = trainer_tune_comm(t, err);
     if (!status)

@@ -11,11 +11,13 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "comm/comm.h"
+#include "coordinator/job/job.h"
 #include "worker/stop_signal.h"
 #include "worker/watchdog.h"
 
 struct trainer_options {
     const char *job_path;
+    struct job_settings settings;
     const char *resume; /* overrides checkpoint.resume; NULL = as the job says */
     const char
         *allow_changes; /* job keys that may differ from the checkpoint's, comma-separated; NULL = none */

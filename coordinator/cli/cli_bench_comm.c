@@ -78,12 +78,7 @@ static int comm_run(struct cli *cli, int argc, char **argv)
     struct comm_words words = {
         .ranks = 2, .min_bytes = 1 << 10, .max_bytes = 64 << 20, .backend = "mpi", .hierarchy = "auto"};
     const struct cli_option options[] = {
-        {.name = "ranks",
-         .letter = 'n',
-         .kind = CLI_OPTION_INT,
-         .value = &words.ranks,
-         .min = 1,
-         .max = 65536},
+        CLI_OPTION_RANKS(&words.ranks),
         {.name = "min", .kind = CLI_OPTION_INT, .value = &words.min_bytes, .min = 4, .max = 1e12},
         {.name = "max", .kind = CLI_OPTION_INT, .value = &words.max_bytes, .min = 4, .max = 1e12},
         {.name = "iterations", .kind = CLI_OPTION_INT, .value = &words.iterations, .min = 0, .max = 1e6},

@@ -7,15 +7,16 @@
 #include "coordinator/cli/cli_options.h"
 
 static const char check_usage[] =
-    "usage: muster check JOB.yaml [--resolved]\n"
+    "usage: muster check JOB.yaml [--set KEY=VALUE]… [--resolved]\n"
     "       muster check --reference\n"
     "\n"
     "Reads a job file and the beginning of its data and tells everything that is wrong with them, as\n"
     "file:line:column: key: what is wrong. Starts nothing and writes nothing.\n"
     "\n"
-    "      --resolved   print the job with every key and default written out\n"
-    "      --reference  print the reference page of all keys (docs/JOB_FILE.md)\n"
-    "  -h, --help       this text\n"
+    "      --set KEY=VALUE  as if the file said so; again for each key\n"
+    "      --resolved       print the job with every key and default written out\n"
+    "      --reference      print the reference page of all keys (docs/JOB_FILE.md)\n"
+    "  -h, --help           this text\n"
     "\n"
     "example:\n"
     "  muster check configs/quickstart.yaml\n"
@@ -54,19 +55,22 @@ static int check_report(struct cli *cli, const struct job *job, bool resolved)
 static int check_run(struct cli *cli, int argc, char **argv)
 {
     bool resolved = false, reference = false;
+    struct job_settings settings = {.count = 0};
     const struct cli_option options[] = {
         {.name = "resolved", .kind = CLI_OPTION_FLAG, .value = &resolved},
+        CLI_OPTION_SETTINGS(&settings),
         {.name = "reference", .kind = CLI_OPTION_FLAG, .value = &reference},
     };
     struct cli_operands operands;
     struct cli_job job;
     int exit_code;
-    if (!cli_options_parse(cli, options, 2, argc, argv, &operands, &exit_code) ||
+    if (!cli_options_parse(cli, options, 3, argc, argv, &operands, &exit_code) ||
         !cli_operands_count(cli, &operands, !reference, !reference, "the job file", &exit_code))
         return exit_code;
     if (reference)
         return check_reference(cli);
-    exit_code = cli_job_open(cli, operands.items[0], CLI_JOB_DATA_ALL, resolved ? cli->err : cli->out, &job);
+    exit_code = cli_job_open(cli, operands.items[0], &settings, CLI_JOB_DATA_ALL,
+                             resolved ? cli->err : cli->out, &job);
     if (exit_code == MUSTER_EXIT_DONE)
         exit_code = check_report(cli, job.job, resolved);
     cli_job_release(&job);

@@ -251,7 +251,7 @@ static int import_run(struct cli *cli, int argc, char **argv)
     if (!cli_ckpt_begin(&action, cli, options, 2, argc, argv, 1, "the Hugging Face folder") ||
         !option_is_given(&action, job_path, "--job JOB.yaml"))
         return action.exit_code;
-    int exit_code = cli_job_open(cli, job_path, CLI_JOB_DATA_NEEDED, cli->err, &job);
+    int exit_code = cli_job_open(cli, job_path, NULL, CLI_JOB_DATA_NEEDED, cli->err, &job);
     if (exit_code == MUSTER_EXIT_DONE) {
         text_init(&problems);
         enum muster_status status = ckpt_command_import(action.operands.items[0], job.job, &job.config,

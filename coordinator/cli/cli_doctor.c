@@ -13,11 +13,13 @@
 enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000 };
 
 static const char doctor_usage[] =
-    "usage: muster doctor [JOB.yaml] [-n RANKS] [--hostfile FILE] [--floor GB_PER_S] [-- MPIRUN_OPTION…]\n"
+    "usage: muster doctor [JOB.yaml [--set KEY=VALUE]…] [-n RANKS] [--hostfile FILE] [--floor GB_PER_S]\n"
+    "                     [-- MPIRUN_OPTION…]\n"
     "\n"
     "Starts that many ranks as `muster run` would and has them look at what a run needs: that they see each\n"
     "other, the same program, job, data and run folder; clocks, memory, free space and write speed; a GPU\n"
     "each; the speed of an all-reduce. Prints a table, and under each red line what to do.\n"
+    "      --set KEY=VALUE  as if the job file said so; again for each key\n"
     "\n"
     "  -n, --ranks N        how many ranks (1)\n"
     "      --hostfile FILE  hosts as mpirun reads them\n"
@@ -31,6 +33,7 @@ static const char doctor_usage[] =
 
 struct doctor_words {
     int64_t ranks;
+    struct job_settings settings;
     double floor_gb_per_s;
     const char *hostfile, *job;
     char *const *extra;
@@ -69,6 +72,7 @@ static int doctor_start(struct cli *cli, const struct doctor_words *words)
         .worker = worker,
         .worker_options = worker_options,
         .job_path = words->job,
+        .settings = &words->settings,
         .hostfile = words->hostfile,
         .extra = words->extra,
         .extra_count = words->extra_count,
@@ -91,22 +95,16 @@ static int doctor_run_verb(struct cli *cli, int argc, char **argv)
 {
     struct doctor_words words = {.ranks = 1, .floor_gb_per_s = 0.1};
     const struct cli_option options[] = {
-        {.name = "ranks",
-         .letter = 'n',
-         .kind = CLI_OPTION_INT,
-         .value = &words.ranks,
-         .min = 1,
-         .max = 65536},
+        CLI_OPTION_RANKS(&words.ranks),
+        CLI_OPTION_SETTINGS(&words.settings),
         {.name = "hostfile", .kind = CLI_OPTION_TEXT, .value = &words.hostfile},
         {.name = "floor", .kind = CLI_OPTION_NUMBER, .value = &words.floor_gb_per_s, .min = 0, .max = 1e6},
     };
     struct cli_operands operands;
     int exit_code;
-    if (!cli_options_parse(cli, options, 3, argc, argv, &operands, &exit_code))
+    if (!cli_options_parse(cli, options, 4, argc, argv, &operands, &exit_code))
         return exit_code;
-    words.extra = operands.items + operands.count_before_dashes;
-    words.extra_count = operands.count - operands.count_before_dashes;
-    operands.count = operands.count_before_dashes;
+    words.extra = cli_operands_split(&operands, &words.extra_count);
     if (!cli_operands_count(cli, &operands, 0, 1, "the job file", &exit_code))
         return exit_code;
     words.job = operands.count == 1 ? operands.items[0] : NULL;

@@ -9,10 +9,11 @@
 
 #include "coordinator/data/dataset.h"
 
-static enum muster_status job_open(const char *path, enum cli_job_data data, struct job_report *report,
-                                   struct cli_job *out, struct muster_error *err)
+static enum muster_status job_open(const char *path, const struct job_settings *settings,
+                                   enum cli_job_data data, struct job_report *report, struct cli_job *out,
+                                   struct muster_error *err)
 {
-    enum muster_status status = job_load(path, report, &out->job, err);
+    enum muster_status status = job_load(path, settings, report, &out->job, err);
     if (status != MUSTER_OK)
         return status;
     out->config = job_model_config(out->job);
@@ -21,14 +22,15 @@ static enum muster_status job_open(const char *path, enum cli_job_data data, str
     return dataset_check_job(out->job, &out->config, report, err);
 }
 
-int cli_job_open(struct cli *cli, const char *path, enum cli_job_data data, FILE *notes, struct cli_job *out)
+int cli_job_open(struct cli *cli, const char *path, const struct job_settings *settings,
+                 enum cli_job_data data, FILE *notes, struct cli_job *out)
 {
     struct job_report report;
     struct muster_error err = {.status = MUSTER_OK};
     int exit_code = MUSTER_EXIT_DONE;
     job_report_init(&report);
     *out = (struct cli_job){.job = NULL};
-    enum muster_status status = job_open(path, data, &report, out, &err);
+    enum muster_status status = job_open(path, settings, data, &report, out, &err);
     if (notes != NULL)
         fputs(report.notes.data, notes);
     fputs(report.errors.data, cli->err);

@@ -20,10 +20,12 @@ struct cli_job {
 };
 
 /**
- * Reads and checks; errors go to cli->err, all of them. \param notes  receives the report's notes, or NULL
- * \return MUSTER_EXIT_DONE, or the exit code after the errors were told. Release in every case.
+ * Reads and checks; errors go to cli->err, all of them. \param settings  of the command line, or NULL \param
+ * notes  receives the report's notes, or NULL \return MUSTER_EXIT_DONE, or the exit code after the errors
+ * were told. Release in every case.
  */
-int cli_job_open(struct cli *cli, const char *path, enum cli_job_data data, FILE *notes, struct cli_job *out);
+int cli_job_open(struct cli *cli, const char *path, const struct job_settings *settings,
+                 enum cli_job_data data, FILE *notes, struct cli_job *out);
 void cli_job_release(struct cli_job *job);
 
 /** Cores this process may use. */

@@ -71,6 +71,11 @@ static enum muster_status option_store(const struct cli_option *option, const ch
     case CLI_OPTION_TEXT:
         *(const char **)option->value = value;
         return MUSTER_OK;
+    case CLI_OPTION_SET:
+        if (!job_settings_add(option->value, value))
+            return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "more than %d --%s; write a job file",
+                                    JOB_SETTINGS_MAX, option->name);
+        return MUSTER_OK;
     case CLI_OPTION_INT:
         if (!text_parse_int64(value, &integer) || (double)integer < option->min ||
             (double)integer > option->max)
@@ -144,6 +149,13 @@ bool cli_options_parse(struct cli *cli, const struct cli_option *options, int co
     else if (parsing.help)
         fputs(cli->verb->usage, cli->out);
     return status == MUSTER_OK && !parsing.help;
+}
+
+char *const *cli_operands_split(struct cli_operands *operands, int *count)
+{
+    *count = operands->count - operands->count_before_dashes;
+    operands->count = operands->count_before_dashes;
+    return operands->items + operands->count;
 }
 
 int cli_action_find(struct cli *cli, int argc, char **argv, const char *const *names, int count,

@@ -10,12 +10,14 @@
 #include <stdint.h>
 
 #include "coordinator/cli/cli.h"
+#include "coordinator/job/job.h"
 
 enum cli_option_kind {
     CLI_OPTION_FLAG,   /* bool */
     CLI_OPTION_INT,    /* int64_t in [min, max] */
     CLI_OPTION_NUMBER, /* double in [min, max] */
     CLI_OPTION_TEXT,   /* const char *, points into argv */
+    CLI_OPTION_SET,    /* struct job_settings; may be given again and again */
 };
 
 struct cli_option {
@@ -33,12 +35,25 @@ struct cli_operands {
     int count_before_dashes; /* those that stood before "--" */
 };
 
+/** Rows that several verbs have. */
+#define CLI_OPTION_RANKS(place)                                                                              \
+    {                                                                                                        \
+        .name = "ranks", .letter = 'n', .kind = CLI_OPTION_INT, .value = (place), .min = 1, .max = 65536     \
+    }
+#define CLI_OPTION_SETTINGS(place)                                                                           \
+    {                                                                                                        \
+        .name = "set", .kind = CLI_OPTION_SET, .value = (place)                                              \
+    }
+
 /**
  * Reads argv[1…] (and reorders it). \return false when the verb is to return *exit_code at once: its help was
  * printed, or an error was told.
  */
 bool cli_options_parse(struct cli *cli, const struct cli_option *options, int count, int argc, char **argv,
                        struct cli_operands *operands, int *exit_code);
+
+/** Takes the words behind "--", which are meant for another program, off the operands. */
+char *const *cli_operands_split(struct cli_operands *operands, int *count);
 
 /**
  * The second word of verbs such as `ckpt ls`. \return its index in `names`; -1 when the verb is to return

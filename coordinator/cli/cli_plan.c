@@ -10,7 +10,7 @@
 static const char plan_usage[] =
     "usage: muster plan JOB.yaml [-n RANKS | --nodes N --gpus-per-node G] [--profile NAME] [--device "
     "cpu|cuda]\n"
-    "                   [--threads T] [--tensors] [--json]\n"
+    "                   [--threads T] [--set KEY=VALUE]… [--tensors] [--json]\n"
     "\n"
     "Says who does what, what every rank allocates, to the byte, and, for a machine whose profile is known, "
     "how\n"
@@ -26,6 +26,7 @@ static const char plan_usage[] =
     "measured\n"
     "      --device cpu|cuda  plan for CPUs or GPUs (as the job or the profile says, otherwise CPUs)\n"
     "      --threads T        threads of each rank (as the job says; otherwise the host's cores / ranks)\n"
+    "      --set KEY=VALUE    as if the job file said so; again for each key\n"
     "      --tensors          also every tensor's place\n"
     "      --json             all of it, for a program\n"
     "  -h, --help             this text\n"
@@ -79,13 +80,10 @@ static int plan_run(struct cli *cli, int argc, char **argv)
 {
     struct cli_predict_words words = {.ranks = 0};
     bool json = false, tensors = false;
+    struct job_settings settings = {.count = 0};
     const struct cli_option options[] = {
-        {.name = "ranks",
-         .letter = 'n',
-         .kind = CLI_OPTION_INT,
-         .value = &words.ranks,
-         .min = 1,
-         .max = 65536},
+        CLI_OPTION_SETTINGS(&settings),
+        CLI_OPTION_RANKS(&words.ranks),
         {.name = "nodes", .kind = CLI_OPTION_INT, .value = &words.nodes, .min = 1, .max = 65536},
         {.name = "gpus-per-node",
          .kind = CLI_OPTION_INT,
@@ -102,10 +100,10 @@ static int plan_run(struct cli *cli, int argc, char **argv)
     struct cli_job job;
     struct cli_predict predict = {.profile = NULL};
     int exit_code;
-    if (!cli_options_parse(cli, options, 8, argc, argv, &operands, &exit_code) ||
+    if (!cli_options_parse(cli, options, 9, argc, argv, &operands, &exit_code) ||
         !cli_operands_count(cli, &operands, 1, 1, "the job file", &exit_code))
         return exit_code;
-    exit_code = cli_job_open(cli, operands.items[0], CLI_JOB_DATA_NEEDED, NULL, &job);
+    exit_code = cli_job_open(cli, operands.items[0], &settings, CLI_JOB_DATA_NEEDED, NULL, &job);
     if (exit_code == MUSTER_EXIT_DONE)
         exit_code = cli_predict_open(cli, &job, &words, &predict);
     if (exit_code == MUSTER_EXIT_DONE)

@@ -18,8 +18,8 @@
 enum { CONNECT_S = 8, REACH_MS = 30000 };
 
 static const char run_usage[] =
-    "usage: muster run JOB.yaml [-n RANKS] [--resume auto|never|PATH] [--hostfile FILE] [--no-restart]\n"
-    "                  [--allow-change KEY,...] [--requeue] [--dry-run] [-- MPIRUN_OPTION…]\n"
+    "usage: muster run JOB.yaml [-n RANKS] [--set KEY=VALUE]… [--resume auto|never|PATH] [--hostfile FILE]\n"
+    "                  [--no-restart] [--allow-change KEY,...] [--requeue] [--dry-run] [-- MPIRUN_OPTION…]\n"
     "\n"
     "Checks the job, says the plan, and trains on that many ranks. When ranks die they are started again "
     "from\n"
@@ -27,6 +27,7 @@ static const char run_usage[] =
     "continued by the same command, with any number of ranks.\n"
     "\n"
     "  -n, --ranks N        how many ranks (1; with a hostfile or inside a Slurm allocation: one a place)\n"
+    "      --set KEY=VALUE  as if the job file said so: --set train.max_steps=100; again for each key\n"
     "      --resume auto    from the newest checkpoint that verifies, if there is one\n"
     "      --resume never   from the beginning\n"
     "      --resume PATH    from this checkpoint; without --resume as the job says\n"
@@ -52,6 +53,7 @@ static const char run_usage[] =
 struct run_words {
     int64_t ranks;
     const char *resume, *hostfile, *allow_changes;
+    struct job_settings settings;
     bool dry_run, no_restart, requeue;
     char *const *extra;
     int extra_count;
@@ -171,6 +173,7 @@ static int run_job(struct cli *cli, const struct cli_job *job, const struct run_
         .cores = cli_job_cores(),
         .worker = worker,
         .job_path = job->job->path,
+        .settings = &words->settings,
         .resume = words->resume,
         .allow_changes = words->allow_changes,
         .hostfile = words->hostfile,
@@ -199,12 +202,8 @@ static int run_run(struct cli *cli, int argc, char **argv)
 {
     struct run_words words = {.ranks = 0};
     const struct cli_option options[] = {
-        {.name = "ranks",
-         .letter = 'n',
-         .kind = CLI_OPTION_INT,
-         .value = &words.ranks,
-         .min = 1,
-         .max = 65536},
+        CLI_OPTION_RANKS(&words.ranks),
+        CLI_OPTION_SETTINGS(&words.settings),
         {.name = "resume", .kind = CLI_OPTION_TEXT, .value = &words.resume},
         {.name = "allow-change", .kind = CLI_OPTION_TEXT, .value = &words.allow_changes},
         {.name = "hostfile", .kind = CLI_OPTION_TEXT, .value = &words.hostfile},
@@ -215,14 +214,12 @@ static int run_run(struct cli *cli, int argc, char **argv)
     struct cli_operands operands;
     struct cli_job job;
     int exit_code;
-    if (!cli_options_parse(cli, options, 7, argc, argv, &operands, &exit_code))
+    if (!cli_options_parse(cli, options, 8, argc, argv, &operands, &exit_code))
         return exit_code;
-    words.extra = operands.items + operands.count_before_dashes;
-    words.extra_count = operands.count - operands.count_before_dashes;
-    operands.count = operands.count_before_dashes;
+    words.extra = cli_operands_split(&operands, &words.extra_count);
     if (!cli_operands_count(cli, &operands, 1, 1, "the job file", &exit_code))
         return exit_code;
-    exit_code = cli_job_open(cli, operands.items[0], CLI_JOB_DATA_ALL, NULL, &job);
+    exit_code = cli_job_open(cli, operands.items[0], &words.settings, CLI_JOB_DATA_ALL, NULL, &job);
     if (exit_code == MUSTER_EXIT_DONE)
         exit_code = run_job(cli, &job, &words);
     cli_job_release(&job);

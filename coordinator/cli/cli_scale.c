@@ -22,7 +22,7 @@ enum { RANKS_MAX = 64, NUMBER_SIZE = 24, GNUPLOT_MS = 60000, SUBMIT_MS = 60000 }
 
 static const char scale_usage[] =
     "usage: muster scale JOB.yaml --ranks 1,2,4,8 [--weak] [--steps N] [--warmup N] [--repeat N]\n"
-    "                    [--hostfile FILE] [--submit | --collect]\n"
+    "                    [--hostfile FILE] [--submit | --collect] [--set KEY=VALUE]…\n"
     "\n"
     "Runs some steps of the job on each number of ranks and says how its speed grows: medians with their "
     "spread,\n"
@@ -34,6 +34,7 @@ static const char scale_usage[] =
     "\n"
     "      --ranks LIST     numbers of ranks, with commas between\n"
     "      --weak           the batch grows with the ranks (without it: the same batch on more ranks)\n"
+    "      --set KEY=VALUE  as if the job file said so; again for each key\n"
     "      --steps N        measured steps of a run (20)\n"
     "      --warmup N       steps before them that do not count (3)\n"
     "      --repeat N       runs of each number of ranks (3)\n"
@@ -354,8 +355,10 @@ static int scaling_run(struct scaling *s, const int *ranks, int count)
 static int run_scale(struct cli *cli, int argc, char **argv)
 {
     struct scaling s = {.cli = cli, .steps = 20, .warmup = 3, .repeat = 3};
+    struct job_settings settings = {.count = 0};
     const struct cli_option options[] = {
         {.name = "ranks", .letter = 'n', .kind = CLI_OPTION_TEXT, .value = &s.ranks},
+        CLI_OPTION_SETTINGS(&settings),
         {.name = "weak", .kind = CLI_OPTION_FLAG, .value = &s.weak},
         {.name = "steps", .kind = CLI_OPTION_INT, .value = &s.steps, .min = 1, .max = 1e6},
         {.name = "warmup", .kind = CLI_OPTION_INT, .value = &s.warmup, .min = 0, .max = 1e6},
@@ -368,7 +371,7 @@ static int run_scale(struct cli *cli, int argc, char **argv)
     struct cli_job job;
     struct muster_error err;
     int ranks[RANKS_MAX], exit_code;
-    if (!cli_options_parse(cli, options, 8, argc, argv, &operands, &exit_code) ||
+    if (!cli_options_parse(cli, options, 9, argc, argv, &operands, &exit_code) ||
         !cli_operands_count(cli, &operands, 1, 1, "the job file", &exit_code))
         return exit_code;
     int count = s.ranks != NULL ? ranks_parse(s.ranks, ranks) : 0;
@@ -381,7 +384,7 @@ static int run_scale(struct cli *cli, int argc, char **argv)
     }
     if (s.submit || s.collect)
         s.repeat = 1;
-    exit_code = cli_job_open(cli, operands.items[0], CLI_JOB_DATA_ALL, NULL, &job);
+    exit_code = cli_job_open(cli, operands.items[0], &settings, CLI_JOB_DATA_ALL, NULL, &job);
     s.job = job.job;
     s.opened = &job;
     if (exit_code == MUSTER_EXIT_DONE)

@@ -19,11 +19,12 @@
 enum { TAIL_BYTES = 65536, OPERANDS_MAX = 1000 };
 
 static const char status_usage[] =
-    "usage: muster status JOB.yaml|FOLDER…\n"
+    "usage: muster status [--set KEY=VALUE]… JOB.yaml|FOLDER…\n"
     "\n"
     "Says of each run where its newest Slurm job stands, what the run did last, and its newest checkpoint.\n"
     "\n"
-    "  -h, --help  this text\n"
+    "      --set KEY=VALUE  as it was submitted with (which run it is, output_dir says)\n"
+    "  -h, --help           this text\n"
     "\n"
     "example:\n"
     "  muster status configs/gpt2-124m.yaml\n"
@@ -31,22 +32,23 @@ static const char status_usage[] =
     "exit codes: 0 done, 1 failed, 2 the job is wrong or has no run\n";
 
 static const char cancel_usage[] =
-    "usage: muster cancel [--now] JOB.yaml|FOLDER…\n"
+    "usage: muster cancel [--now] [--set KEY=VALUE]… JOB.yaml|FOLDER…\n"
     "\n"
     "Takes the newest Slurm job of each run out of the queue. A run that trains saves a checkpoint first and "
     "is not\n"
     "requeued; muster submit continues it.\n"
     "\n"
-    "      --now   end it at once, without a checkpoint\n"
-    "  -h, --help  this text\n"
+    "      --now            end it at once, without a checkpoint\n"
+    "      --set KEY=VALUE  as it was submitted with\n"
+    "  -h, --help           this text\n"
     "\n"
     "example:\n"
     "  muster cancel configs/gpt2-124m.yaml\n"
     "\n"
     "exit codes: 0 done, 1 failed, 2 the job is wrong or was never submitted\n";
 
-enum muster_status cli_slurm_run_of(struct cli *cli, const char *what, char run[FS_PATH_MAX],
-                                    struct muster_error *err)
+enum muster_status cli_slurm_run_of(struct cli *cli, const char *what, const struct job_settings *settings,
+                                    char run[FS_PATH_MAX], struct muster_error *err)
 {
     struct job_report report;
     struct job *job = NULL;
@@ -55,7 +57,7 @@ enum muster_status cli_slurm_run_of(struct cli *cli, const char *what, char run[
         return MUSTER_OK;
     }
     job_report_init(&report);
-    enum muster_status status = job_load(what, &report, &job, err);
+    enum muster_status status = job_load(what, settings, &report, &job, err);
     if (report.error_count > 1)
         fputs(report.errors.data, cli->err);
     if (status == MUSTER_OK)
@@ -65,8 +67,8 @@ enum muster_status cli_slurm_run_of(struct cli *cli, const char *what, char run[
     return status;
 }
 
-enum muster_status cli_slurm_job_of(struct cli *cli, const char *what, char id[SLURM_ID_SIZE],
-                                    struct muster_error *err)
+enum muster_status cli_slurm_job_of(struct cli *cli, const char *what, const struct job_settings *settings,
+                                    char id[SLURM_ID_SIZE], struct muster_error *err)
 {
     char run[FS_PATH_MAX];
     struct slurm_record record;
@@ -74,7 +76,7 @@ enum muster_status cli_slurm_job_of(struct cli *cli, const char *what, char id[S
         snprintf(id, SLURM_ID_SIZE, "%s", what);
         return MUSTER_OK;
     }
-    enum muster_status status = cli_slurm_run_of(cli, what, run, err);
+    enum muster_status status = cli_slurm_run_of(cli, what, settings, run, err);
     if (status == MUSTER_OK)
         status = slurm_record_newest(run, &record, err);
     if (status == MUSTER_OK && record.id[0] == '\0')
@@ -163,12 +165,12 @@ static void checkpoint_print(const char *run, struct text *out)
     ckpt_catalogue_release(&catalogue);
 }
 
-static enum muster_status status_print(struct cli *cli, const char *what, struct text *out,
-                                       struct muster_error *err)
+static enum muster_status status_print(struct cli *cli, const char *what, const struct job_settings *settings,
+                                       struct text *out, struct muster_error *err)
 {
     char run[FS_PATH_MAX];
     struct slurm_record record;
-    enum muster_status status = cli_slurm_run_of(cli, what, run, err);
+    enum muster_status status = cli_slurm_run_of(cli, what, settings, run, err);
     if (status == MUSTER_OK)
         status = slurm_record_newest(run, &record, err);
     if (status != MUSTER_OK)
@@ -183,14 +185,14 @@ static enum muster_status status_print(struct cli *cli, const char *what, struct
     return MUSTER_OK;
 }
 
-static enum muster_status cancel_one(struct cli *cli, const char *what, bool now, struct text *out,
-                                     struct muster_error *err)
+static enum muster_status cancel_one(struct cli *cli, const char *what, const struct job_settings *settings,
+                                     bool now, struct text *out, struct muster_error *err)
 {
     char id[SLURM_ID_SIZE], run[FS_PATH_MAX];
     struct slurm_state state;
-    enum muster_status status = cli_slurm_run_of(cli, what, run, err);
+    enum muster_status status = cli_slurm_run_of(cli, what, settings, run, err);
     if (status == MUSTER_OK)
-        status = cli_slurm_job_of(cli, what, id, err);
+        status = cli_slurm_job_of(cli, what, settings, id, err);
     if (status == MUSTER_OK)
         status = slurm_state_read(id, &state, err);
     if (status != MUSTER_OK)
@@ -209,15 +211,16 @@ static enum muster_status cancel_one(struct cli *cli, const char *what, bool now
     return status;
 }
 
-static int each_operand(struct cli *cli, const struct cli_operands *operands, bool cancel, bool now)
+static int each_operand(struct cli *cli, const struct cli_operands *operands,
+                        const struct job_settings *settings, bool cancel, bool now)
 {
     struct muster_error err;
     struct text out;
     int exit_code = MUSTER_EXIT_DONE;
     text_init(&out);
     for (int i = 0; i < operands->count && exit_code == MUSTER_EXIT_DONE; i++) {
-        enum muster_status status = cancel ? cancel_one(cli, operands->items[i], now, &out, &err)
-                                           : status_print(cli, operands->items[i], &out, &err);
+        enum muster_status status = cancel ? cancel_one(cli, operands->items[i], settings, now, &out, &err)
+                                           : status_print(cli, operands->items[i], settings, &out, &err);
         exit_code = status == MUSTER_OK ? MUSTER_EXIT_DONE : cli_fail(cli, &err);
     }
     int written = cli_write(cli, &out);
@@ -227,24 +230,30 @@ static int each_operand(struct cli *cli, const struct cli_operands *operands, bo
 
 static int run_status(struct cli *cli, int argc, char **argv)
 {
-    struct cli_operands operands;
-    int exit_code;
-    if (!cli_options_parse(cli, NULL, 0, argc, argv, &operands, &exit_code) ||
-        !cli_operands_count(cli, &operands, 1, OPERANDS_MAX, "the job file or run folder", &exit_code))
-        return exit_code;
-    return each_operand(cli, &operands, false, false);
-}
-
-static int run_cancel(struct cli *cli, int argc, char **argv)
-{
-    bool now = false;
-    const struct cli_option options[] = {{.name = "now", .kind = CLI_OPTION_FLAG, .value = &now}};
+    struct job_settings settings = {.count = 0};
+    const struct cli_option options[] = {CLI_OPTION_SETTINGS(&settings)};
     struct cli_operands operands;
     int exit_code;
     if (!cli_options_parse(cli, options, 1, argc, argv, &operands, &exit_code) ||
         !cli_operands_count(cli, &operands, 1, OPERANDS_MAX, "the job file or run folder", &exit_code))
         return exit_code;
-    return each_operand(cli, &operands, true, now);
+    return each_operand(cli, &operands, &settings, false, false);
+}
+
+static int run_cancel(struct cli *cli, int argc, char **argv)
+{
+    bool now = false;
+    struct job_settings settings = {.count = 0};
+    const struct cli_option options[] = {
+        CLI_OPTION_SETTINGS(&settings),
+        {.name = "now", .kind = CLI_OPTION_FLAG, .value = &now},
+    };
+    struct cli_operands operands;
+    int exit_code;
+    if (!cli_options_parse(cli, options, 2, argc, argv, &operands, &exit_code) ||
+        !cli_operands_count(cli, &operands, 1, OPERANDS_MAX, "the job file or run folder", &exit_code))
+        return exit_code;
+    return each_operand(cli, &operands, &settings, true, now);
 }
 
 const struct cli_verb cli_verb_status = {

@@ -20,7 +20,8 @@
 enum { JOB_BYTES_MAX = 1 << 20, STAMP_SIZE = 64, ARRAY_MAX = 1000 };
 
 static const char submit_usage[] =
-    "usage: muster submit JOB.yaml [--dry-run] [--after WHAT] [--after-any WHAT] [-- SBATCH_OPTION…]\n"
+    "usage: muster submit JOB.yaml [--set KEY=VALUE]… [--dry-run] [--after WHAT] [--after-any WHAT]\n"
+    "                     [-- SBATCH_OPTION…]\n"
     "       muster submit JOB.yaml JOB.yaml… --array [--at-once N] [--dry-run] [--after WHAT]\n"
     "\n"
     "Checks the job, writes a batch script from its section slurm, and submits it. The job's file is copied "
@@ -29,6 +30,7 @@ static const char submit_usage[] =
     "stops\n"
     "before its time limit and on pre-emption, goes back to the queue, and continues from its checkpoint.\n"
     "\n"
+    "      --set KEY=VALUE   as if the job file said so; again for each key\n"
     "      --dry-run         print the script and stop\n"
     "      --array           the job files are the tasks of one array; resources are those of the first\n"
     "      --at-once N       of an array, how many tasks may run at the same time (all)\n"
@@ -48,6 +50,7 @@ struct submission {
     const char **paths; /* the copies, absolute; owned */
     int count;
     int64_t at_once;
+    struct job_settings settings;
     const char *after, *after_any;
     bool dry_run;
     char *const *extra;
@@ -133,7 +136,7 @@ static enum muster_status dependency_add(struct submission *submission, const ch
     char id[SLURM_ID_SIZE];
     if (what == NULL)
         return MUSTER_OK;
-    enum muster_status status = cli_slurm_job_of(submission->cli, what, id, err);
+    enum muster_status status = cli_slurm_job_of(submission->cli, what, NULL, id, err);
     if (status == MUSTER_OK)
         text_print(&submission->dependency, "%s%s:%s", submission->dependency.length > 0 ? "," : "", kind,
                    id);
@@ -161,6 +164,7 @@ static enum muster_status script_build(struct submission *submission, struct mus
         .log = submission->log.data,
         .job_paths = submission->paths,
         .job_count = submission->count,
+        .settings = &submission->settings,
         .at_once = submission->at_once,
         .dependency = submission->dependency.length > 0 ? submission->dependency.data : NULL,
     };
@@ -237,7 +241,7 @@ static int submission_run(struct submission *submission)
 static int submission_open(struct submission *submission, const struct cli_operands *operands)
 {
     struct muster_error err;
-    int exit_code = MUSTER_EXIT_DONE, count = operands->count_before_dashes;
+    int exit_code = MUSTER_EXIT_DONE, count = operands->count;
     text_init(&submission->script);
     text_init(&submission->log);
     text_init(&submission->dependency);
@@ -248,8 +252,8 @@ static int submission_open(struct submission *submission, const struct cli_opera
         return cli_fail(submission->cli, &err);
     }
     for (int i = 0; i < count && exit_code == MUSTER_EXIT_DONE; i++) {
-        exit_code =
-            cli_job_open(submission->cli, operands->items[i], CLI_JOB_DATA_ALL, NULL, &submission->jobs[i]);
+        exit_code = cli_job_open(submission->cli, operands->items[i], &submission->settings, CLI_JOB_DATA_ALL,
+                                 NULL, &submission->jobs[i]);
         submission->count++;
     }
     return exit_code == MUSTER_EXIT_DONE ? submission_run(submission) : exit_code;
@@ -273,6 +277,7 @@ static int run_submit(struct cli *cli, int argc, char **argv)
     struct submission submission = {.cli = cli};
     bool array = false;
     const struct cli_option options[] = {
+        CLI_OPTION_SETTINGS(&submission.settings),
         {.name = "dry-run", .kind = CLI_OPTION_FLAG, .value = &submission.dry_run},
         {.name = "array", .kind = CLI_OPTION_FLAG, .value = &array},
         {.name = "at-once", .kind = CLI_OPTION_INT, .value = &submission.at_once, .min = 1, .max = ARRAY_MAX},
@@ -281,13 +286,10 @@ static int run_submit(struct cli *cli, int argc, char **argv)
     };
     struct cli_operands operands;
     int exit_code;
-    if (!cli_options_parse(cli, options, 5, argc, argv, &operands, &exit_code))
+    if (!cli_options_parse(cli, options, 6, argc, argv, &operands, &exit_code))
         return exit_code;
-    submission.extra = operands.items + operands.count_before_dashes;
-    submission.extra_count = operands.count - operands.count_before_dashes;
-    struct cli_operands files = operands;
-    files.count = operands.count_before_dashes;
-    if (!cli_operands_count(cli, &files, array ? 2 : 1, array ? ARRAY_MAX : 1,
+    submission.extra = cli_operands_split(&operands, &submission.extra_count);
+    if (!cli_operands_count(cli, &operands, array ? 2 : 1, array ? ARRAY_MAX : 1,
                             array ? "a second job file (an array has at least two)" : "the job file",
                             &exit_code))
         return exit_code;

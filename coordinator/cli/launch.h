@@ -19,15 +19,16 @@
 
 struct launch_options {
     int ranks;
-    int cores;                         /* of this host, for this process */
-    const char *worker;                /* launch_worker_path */
-    const char *job_path;              /* any name, also one that looks like an option; NULL = none */
-    const char *const *worker_options; /* words before the job, ends with NULL; or NULL */
-    const char *resume;                /* NULL = as the job says */
-    const char *allow_changes;         /* job keys, comma-separated, or NULL */
-    const char *hostfile;              /* NULL = this host, or the allocation of a batch system */
-    /* Where the ranks go: as hostfile or Slurm say, less the hosts that are lost. NULL = as mpirun finds out.
-     */
+    int cores;                           /* of this host, for this process */
+    const char *worker;                  /* launch_worker_path */
+    const char *job_path;                /* any name, also one that looks like an option; NULL = none */
+    const struct job_settings *settings; /* of the command line; NULL = none */
+    const char *const *worker_options;   /* words before the job, ends with NULL; or NULL */
+    const char *resume;                  /* NULL = as the job says */
+    const char *allow_changes;           /* job keys, comma-separated, or NULL */
+    const char *hostfile;                /* NULL = this host, or the allocation of a batch system */
+    /* Where the ranks go: as hostfile or Slurm say, less the hosts that are left out. NULL = as mpirun finds
+     * out. */
     const struct hosts *hosts;
     bool srun;             /* srun --mpi=pmix instead of mpirun; needs hosts of a Slurm allocation */
     const char *interface; /* cluster.interface, or NULL */

@@ -177,6 +177,10 @@ bool launch_words_add(struct launch_command *command, const struct launch_option
         word_add(command, *word);
     if (options->job_path != NULL)
         path_add(command, options->job_path);
+    for (int i = 0; options->settings != NULL && i < options->settings->count; i++) {
+        word_add(command, "--set");
+        word_add(command, options->settings->words[i]);
+    }
     if (options->resume != NULL) {
         word_add(command, "--resume");
         path_add(command, options->resume);

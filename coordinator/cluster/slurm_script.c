@@ -142,7 +142,20 @@ static void command_print(const struct slurm_script *script, struct text *out)
         text_print(out, "\"${jobs[SLURM_ARRAY_TASK_ID]}\"");
     else
         shell_word_print(out, script->job_paths[0]);
+    for (int i = 0; script->settings != NULL && i < script->settings->count; i++) {
+        text_print(out, " --set ");
+        shell_word_print(out, script->settings->words[i]);
+    }
     text_print(out, " --requeue\n");
+}
+
+static bool settings_are_printable(const struct job_settings *settings)
+{
+    for (int i = 0; settings != NULL && i < settings->count; i++) {
+        if (!job_text_is_printable(settings->words[i]))
+            return false;
+    }
+    return true;
 }
 
 static enum muster_status printable_check(const struct slurm_script *script, struct muster_error *err)
@@ -155,6 +168,10 @@ static enum muster_status printable_check(const struct slurm_script *script, str
                 "a path has a line break or control character in it; no batch script is written "
                 "for it");
     }
+    if (!settings_are_printable(script->settings))
+        return muster_error_set(
+            err, MUSTER_ERR_BAD_INPUT,
+            "--set: a line break or control character; no batch script is written for it");
     return MUSTER_OK;
 }
 

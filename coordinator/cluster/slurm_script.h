@@ -10,14 +10,15 @@
 #include "coordinator/job/job.h"
 
 struct slurm_script {
-    const struct job *job;        /* whose section slurm it is; of an array, the first */
-    const char *muster;           /* the program, absolute */
-    const char *directory;        /* to start in, absolute */
-    const char *log;              /* absolute, with Slurm's %-patterns; other % in it are doubled */
-    const char *const *job_paths; /* one a task of the array, absolute */
-    int job_count;                /* 1 = no array */
-    int64_t at_once;              /* tasks of the array that may run at the same time; 0 = all */
-    const char *dependency;       /* "afterok:12", or NULL */
+    const struct job *job;               /* whose section slurm it is; of an array, the first */
+    const char *muster;                  /* the program, absolute */
+    const char *directory;               /* to start in, absolute */
+    const char *log;                     /* absolute, with Slurm's %-patterns; other % in it are doubled */
+    const char *const *job_paths;        /* one a task of the array, absolute */
+    int job_count;                       /* 1 = no array */
+    const struct job_settings *settings; /* that the run is started with; NULL = none */
+    int64_t at_once;                     /* tasks of the array that may run at the same time; 0 = all */
+    const char *dependency;              /* "afterok:12", or NULL */
 };
 
 /**

@@ -176,7 +176,7 @@ enum muster_status machine_profile_parse(const char *path, const char *yaml, siz
     struct job_node *root = NULL;
     if (reading.profile == NULL)
         return no_memory(path, err);
-    enum muster_status status = job_yaml_parse(bytes > 0 ? yaml : "", bytes, &reading.issues, &root, err);
+    enum muster_status status = job_yaml_parse(bytes > 0 ? yaml : "", bytes, NULL, &reading.issues, &root, err);
     reading.root = root;
     if (status == MUSTER_OK && root != NULL)
         profile_read(&reading);

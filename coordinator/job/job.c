@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "coordinator/job/job_rules.h"
+#include "coordinator/job/job_settings.h"
 #include "coordinator/job/job_sources.h"
 #include "coordinator/job/job_texts.h"
 #include "coordinator/job/job_value.h"
@@ -44,11 +45,14 @@ static enum muster_status report_status(const struct job_report *report, struct 
                             report->errors.data, report->error_count - 1);
 }
 
-static enum muster_status job_fill(const char *path, const char *yaml, size_t bytes, struct job *job,
+static enum muster_status job_fill(const char *path, const char *yaml, size_t bytes,
+                                   const struct job_settings *settings, struct job *job,
                                    struct job_issues *issues, struct muster_error *err)
 {
     struct job_node *root = NULL;
-    enum muster_status status = job_yaml_parse(yaml, bytes, issues, &root, err);
+    enum muster_status status = job_yaml_parse(yaml, bytes, NULL, issues, &root, err);
+    if (root != NULL && settings != NULL && status == MUSTER_OK)
+        status = job_settings_apply(settings, root, issues, err);
     if (root != NULL) {
         struct job_reading reading = {.job = job, .issues = issues, .root = root};
         job_read(&reading);
@@ -60,8 +64,9 @@ static enum muster_status job_fill(const char *path, const char *yaml, size_t by
     return status;
 }
 
-enum muster_status job_parse(const char *path, const char *yaml, size_t bytes, struct job_report *report,
-                             struct job **out, struct muster_error *err)
+static enum muster_status job_parse_set(const char *path, const char *yaml, size_t bytes,
+                                        const struct job_settings *settings, struct job_report *report,
+                                        struct job **out, struct muster_error *err)
 {
     struct job_issues issues = {0};
     enum muster_status status = MUSTER_OK;
@@ -71,7 +76,7 @@ enum muster_status job_parse(const char *path, const char *yaml, size_t bytes, s
         status = no_memory(err, path);
         goto out;
     }
-    status = job_fill(path, bytes > 0 ? yaml : "", bytes, job, &issues, err);
+    status = job_fill(path, bytes > 0 ? yaml : "", bytes, settings, job, &issues, err);
     job_issues_report(&issues, path, report);
     if (status == MUSTER_OK && (issues.failed || report->errors.failed || report->notes.failed))
         status = no_memory(err, path);
@@ -87,8 +92,14 @@ out:
     return status;
 }
 
-enum muster_status job_load(const char *path, struct job_report *report, struct job **out,
-                            struct muster_error *err)
+enum muster_status job_parse(const char *path, const char *yaml, size_t bytes, struct job_report *report,
+                             struct job **out, struct muster_error *err)
+{
+    return job_parse_set(path, yaml, bytes, NULL, report, out, err);
+}
+
+enum muster_status job_load(const char *path, const struct job_settings *settings, struct job_report *report,
+                            struct job **out, struct muster_error *err)
 {
     char *yaml = NULL;
     size_t bytes = 0;
@@ -96,7 +107,7 @@ enum muster_status job_load(const char *path, struct job_report *report, struct 
     *out = NULL;
     enum muster_status status = fs_file_read(path, JOB_YAML_BYTES_MAX, &yaml, &bytes, &problem);
     if (status == MUSTER_OK) {
-        status = job_parse(path, yaml, bytes, report, out, err);
+        status = job_parse_set(path, yaml, bytes, settings, report, out, err);
     } else {
         /* Only the person who named the file can put this right: not an I/O failure of the run. */
         if (status == MUSTER_ERR_IO)

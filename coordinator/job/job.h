@@ -181,16 +181,29 @@ struct job_report {
 void job_report_init(struct job_report *report);
 void job_report_release(struct job_report *report);
 
+enum { JOB_SETTINGS_MAX = 64 };
+
+/** What a command line changes of a job: words "section.key=VALUE", the value as a file would have it. They
+ * stay the caller's. Zeroed to begin with. */
+struct job_settings {
+    const char *words[JOB_SETTINGS_MAX];
+    int count;
+};
+
+/** Adds a word; false when there are too many. */
+bool job_settings_add(struct job_settings *settings, const char *word);
+
 /**
  * Reads, checks and resolves a job file: syntax, limits, unknown keys, types, ranges, cross-field rules.
  * Relative paths stay relative to the current directory. Does not touch data files (job_data_check in
- * coordinator/data does). \param report  filled in every case; with errors the status is BAD_INPUT and *out
- * is NULL.
+ * coordinator/data does). \param settings  take the place of what the file says, the last of two for one key
+ * counts; NULL = none \param report  filled in every case; with errors the status is BAD_INPUT and *out is
+ * NULL.
  */
-enum muster_status job_load(const char *path, struct job_report *report, struct job **out,
-                            struct muster_error *err);
+enum muster_status job_load(const char *path, const struct job_settings *settings, struct job_report *report,
+                            struct job **out, struct muster_error *err);
 
-/** As job_load from memory; `path` is used in messages only. */
+/** As job_load from memory, without settings; `path` is used in messages only. */
 enum muster_status job_parse(const char *path, const char *yaml, size_t bytes, struct job_report *report,
                              struct job **out, struct muster_error *err);
 /** Takes NULL. */

@@ -52,7 +52,8 @@ const struct job_section job_sections[] = {
     {"supervisor", NULL, "What `muster run` does when ranks die."},
     {"fault", NULL, "What happens when something goes wrong."},
     {"cluster", NULL, "How the ranks of several hosts are started."},
-    {"slurm", NULL, "What `muster submit` asks Slurm for. Whatever is not given is left to the site's defaults."},
+    {"slurm", NULL,
+     "What `muster submit` asks Slurm for. Whatever is not given is left to the site's defaults."},
 };
 const int job_section_count = sizeof job_sections / sizeof job_sections[0];
 
@@ -134,6 +135,16 @@ int job_field_find(const char *section, const char *key)
         }
     }
     return -1;
+}
+
+const struct job_section *job_section_find(const char *name)
+{
+    for (int i = 1; i < job_section_count; i++) {
+        const struct job_section *section = &job_sections[i];
+        if (strcmp(section->name, name) == 0 || (section->alias != NULL && strcmp(section->alias, name) == 0))
+            return section;
+    }
+    return NULL;
 }
 
 void job_field_key(const struct job_field *field, char out[JOB_KEY_SIZE])

@@ -77,6 +77,9 @@ int job_field_at(size_t offset);
 /** Index of the field of a section with this key or alias, or -1. */
 int job_field_find(const char *section, const char *key);
 
+/** The section of this name or alias, or NULL; never the top level. */
+const struct job_section *job_section_find(const char *name);
+
 /** "section.key" or "key". */
 void job_field_key(const struct job_field *field, char out[JOB_KEY_SIZE]);
 

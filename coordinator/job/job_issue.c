@@ -62,6 +62,8 @@ void job_issues_release(struct job_issues *issues)
 
 static bool place_is_after(struct job_place a, struct job_place b)
 {
+    if (a.setting != NULL || b.setting != NULL)
+        return a.setting != NULL && b.setting == NULL;
     return a.line != b.line ? a.line > b.line : a.column > b.column;
 }
 
@@ -82,7 +84,11 @@ static void list_report(struct job_issue_list *list, const char *path, const cha
     list_sort(list);
     for (int i = 0; i < list->stored; i++) {
         struct job_place place = list->items[i].place;
-        if (place.line == 0)
+        char shown[JOB_SHOWN_SIZE];
+        job_word_show(shown, place.setting != NULL ? place.setting : "");
+        if (place.setting != NULL)
+            text_print(out, "--set %s: %s\n", shown, list->items[i].text);
+        else if (place.line == 0)
             text_print(out, "%s: %s\n", path, list->items[i].text);
         else
             text_print(out, "%s:%d:%d: %s\n", path, place.line, place.column, list->items[i].text);
@@ -159,4 +165,12 @@ void job_text_show(char out[JOB_SHOWN_SIZE], const char *text)
     }
     out[at++] = '"';
     out[at] = '\0';
+}
+
+void job_word_show(char out[JOB_SHOWN_SIZE], const char *text)
+{
+    job_text_show(out, text);
+    size_t length = strlen(out) - 2;
+    memmove(out, out + 1, length);
+    out[length] = '\0';
 }

@@ -15,17 +15,11 @@
 
 static const struct job_node *section_node(const struct job_reading *reading, const char *name)
 {
-    for (int i = 0; i < job_section_count && reading->root->kind == JOB_NODE_MAPPING; i++) {
-        const struct job_section *section = &job_sections[i];
-        if (strcmp(section->name, name) != 0)
-            continue;
-        for (const struct job_node *node = reading->root->first; node != NULL; node = node->next) {
-            if (strcmp(node->key, name) == 0 ||
-                (section->alias != NULL && strcmp(node->key, section->alias) == 0))
-                return node;
-        }
-    }
-    return NULL;
+    const struct job_section *section = job_section_find(name);
+    const struct job_node *node = reading->root->kind == JOB_NODE_MAPPING ? reading->root->first : NULL;
+    while (node != NULL && (section == NULL || job_section_find(node->key) != section))
+        node = node->next;
+    return node;
 }
 
 struct job_place job_reading_place(const struct job_reading *reading, size_t offset)
@@ -79,9 +73,8 @@ void job_reading_note(struct job_reading *reading, size_t offset, const char *fo
 static void key_show(const char *section, const char *key, char out[JOB_SHOWN_SIZE + JOB_KEY_SIZE])
 {
     char shown[JOB_SHOWN_SIZE];
-    job_text_show(shown, key);
-    shown[strlen(shown) - 1] = '\0';
-    snprintf(out, JOB_SHOWN_SIZE + JOB_KEY_SIZE, "%s%s%s", section, section[0] != '\0' ? "." : "", shown + 1);
+    job_word_show(shown, key);
+    snprintf(out, JOB_SHOWN_SIZE + JOB_KEY_SIZE, "%s%s%s", section, section[0] != '\0' ? "." : "", shown);
 }
 
 static const char *stranger_answer(const char *key)
@@ -143,7 +136,7 @@ static void known_keys_list(const char *section, char *out, size_t size)
 
 static void unknown_key_report(struct job_reading *reading, const char *section, const struct job_node *node)
 {
-    const char *candidates[JOB_SECTION_KEYS_MAX], *answer = stranger_answer(node->key);
+    const char *candidates[JOB_SECTION_KEYS_MAX], *answer = stranger_answer(node->key), *where = "";
     char key[JOB_SHOWN_SIZE + JOB_KEY_SIZE], suggestion[JOB_KEY_SIZE], known[512];
     key_show(section, node->key, key);
     if (answer != NULL) {
@@ -156,10 +149,13 @@ static void unknown_key_report(struct job_reading *reading, const char *section,
         index = job_field_find(section, near);
     if (index >= 0) {
         const struct job_field *field = &job_fields[index];
-        const char *where = near == NULL && field->section[0] == '\0' ? " at the top level" : "";
-        const char *dot = near == NULL && field->section[0] != '\0' ? "." : "";
-        snprintf(suggestion, sizeof suggestion, "%s%s%s%s", near == NULL ? field->section : "", dot,
-                 field->key, where);
+        bool is_setting = node->key_place.setting != NULL;
+        if (near == NULL || is_setting)
+            job_field_key(field, suggestion);
+        else
+            snprintf(suggestion, sizeof suggestion, "%s", field->key);
+        if (near == NULL && !is_setting && field->section[0] == '\0')
+            where = " at the top level";
         reading->bad[index] = true;
     } else if (near != NULL) {
         snprintf(suggestion, sizeof suggestion, "%s", near);
@@ -168,7 +164,8 @@ static void unknown_key_report(struct job_reading *reading, const char *section,
         job_issues_error(reading->issues, node->key_place, "%s: unknown key; known here: %s", key, known);
         return;
     }
-    job_issues_error(reading->issues, node->key_place, "%s: unknown key; did you mean %s?", key, suggestion);
+    job_issues_error(reading->issues, node->key_place, "%s: unknown key; did you mean %s%s?", key, suggestion,
+                     where);
 }
 
 /* Notes which field a key of the file gives. */
@@ -226,16 +223,6 @@ static void section_collect(struct job_reading *reading, const struct job_sectio
         key_collect(reading, section->name, child);
 }
 
-static const struct job_section *section_find(const char *key)
-{
-    for (int i = 1; i < job_section_count; i++) {
-        const struct job_section *section = &job_sections[i];
-        if (strcmp(section->name, key) == 0 || (section->alias != NULL && strcmp(section->alias, key) == 0))
-            return section;
-    }
-    return NULL;
-}
-
 /* A section whose name is nearly right (and reported) is read all the same, for the errors in it. */
 static void section_guess(struct job_reading *reading, const struct job_node *node)
 {
@@ -243,7 +230,7 @@ static void section_guess(struct job_reading *reading, const struct job_node *no
     int count = section_candidates("", candidates);
     const char *near =
         node->kind == JOB_NODE_MAPPING ? text_nearest(node->key, candidates, (size_t)count) : NULL;
-    if (near == NULL || section_find(near) == NULL || section_node(reading, near) != NULL)
+    if (near == NULL || job_section_find(near) == NULL || section_node(reading, near) != NULL)
         return;
     for (const struct job_node *child = node->first; child != NULL; child = child->next)
         key_collect(reading, near, child);
@@ -252,7 +239,7 @@ static void section_guess(struct job_reading *reading, const struct job_node *no
 static void root_collect(struct job_reading *reading)
 {
     for (const struct job_node *node = reading->root->first; node != NULL; node = node->next) {
-        const struct job_section *section = section_find(node->key);
+        const struct job_section *section = job_section_find(node->key);
         if (section != NULL) {
             section_collect(reading, section, node);
         } else {

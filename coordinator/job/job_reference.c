@@ -17,10 +17,13 @@ static void text_add(struct text *out, const char *text)
 static void type_write(const struct job_field *field, struct text *out)
 {
     static const char *const names[] = {
-        [JOB_FIELD_INT] = "whole number",   [JOB_FIELD_REAL] = "number",
-        [JOB_FIELD_BOOL] = "true or false", [JOB_FIELD_ENUM] = "",
+        [JOB_FIELD_INT] = "whole number",
+        [JOB_FIELD_REAL] = "number",
+        [JOB_FIELD_BOOL] = "true or false",
+        [JOB_FIELD_ENUM] = "",
         [JOB_FIELD_DURATION] = "seconds or a text such as 1h30m",
-        [JOB_FIELD_TEXT] = "text",          [JOB_FIELD_SOURCES] = "path or list",
+        [JOB_FIELD_TEXT] = "text",
+        [JOB_FIELD_SOURCES] = "path or list",
         [JOB_FIELD_TEXTS] = "text or list",
     };
     char range[2 * JOB_NUMBER_SIZE + 32];
@@ -124,7 +127,10 @@ void job_write_reference(struct text *out)
         out,
         "Everything wrong with a file is reported at once, as `file:line:column: key: what is wrong`. A key "
         "that muster does not know is an error. Anchors, aliases, tags, merge keys, repeated keys and "
-        "further documents are refused, as are files of more than %d KiB, %d levels or %d values.\n\n",
+        "further documents are refused, as are files of more than %d KiB, %d levels or %d values.\n\n"
+        "Every key can be set on the command line instead: `muster run job.yaml --set train.max_steps=100` "
+        "is "
+        "the same as a changed file.\n\n",
         JOB_YAML_BYTES_MAX / 1024, JOB_YAML_DEPTH_MAX, JOB_YAML_NODES_MAX);
     text_add(out,
              "Keys marked *result* shape the trained weights: jobs that agree in them train the same model, "

@@ -124,7 +124,7 @@ static void workers_derive(struct job_reading *reading, int64_t slots)
         workers *= 2;
     reading->job->parallel.logical_workers = workers;
     job_issues_note(
-        reading->issues, (struct job_place){0, 0},
+        reading->issues, (struct job_place){.line = 0},
         "parallel.logical_workers is %lld: the largest power of two, at most %d, that divides the %lld "
         "slots of a step",
         (long long)workers, LOGICAL_WORKERS_DEFAULT_MAX, (long long)slots);

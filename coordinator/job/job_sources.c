@@ -65,7 +65,7 @@ static void entry_key_read(struct entry *entry, const struct job_node *node)
 
 static void entry_read(struct entry *entry, const struct job_node *node, bool is_whole_list)
 {
-    entry->source->line = node->place.line;
+    entry->source->line = node->place.setting == NULL ? node->place.line : 0;
     entry->source->column = node->place.column;
     if (node->kind == JOB_NODE_MAPPING) {
         bool has_path = false;

@@ -19,23 +19,25 @@ struct builder {
     struct job_issues *issues;
     const char *text; /* the whole input, for places libyaml does not give */
     size_t bytes;
+    const char *setting; /* job_place.setting of everything in it */
     const char *section; /* the top-level key being read, for messages; or NULL */
     int node_count;
     bool no_memory;
 };
 
-static struct job_place place_of(yaml_mark_t mark)
+static struct job_place place_of(const struct builder *builder, yaml_mark_t mark)
 {
-    return (struct job_place){.line = (int)mark.line + 1, .column = (int)mark.column + 1};
+    return (struct job_place){
+        .line = (int)mark.line + 1, .column = (int)mark.column + 1, .setting = builder->setting};
 }
 
 static struct job_place place_of_offset(const struct builder *builder, size_t offset)
 {
-    struct job_place place = {.line = 1, .column = 1};
+    struct job_place place = {.line = 1, .column = 1, .setting = builder->setting};
     for (size_t i = 0; i < offset && i < builder->bytes; i++) {
         place.column++;
         if (builder->text[i] == '\n')
-            place = (struct job_place){.line = place.line + 1, .column = 1};
+            place = (struct job_place){.line = place.line + 1, .column = 1, .setting = builder->setting};
     }
     return place;
 }
@@ -50,13 +52,13 @@ static void syntax_report(struct builder *builder)
         job_issues_error(builder->issues, place_of_offset(builder, parser->problem_offset),
                          "not valid YAML: %s", problem);
     } else {
-        struct job_place place = place_of(parser->problem_mark);
+        struct job_place place = place_of(builder, parser->problem_mark);
         bool tab = strstr(problem, "cannot start any token") != NULL;
         const char *hint =
             tab ? "; indent with spaces, not tabs, and quote text with special characters" : "";
         if (parser->context != NULL)
             job_issues_error(builder->issues, place, "not valid YAML: %s, %s that began on line %d%s",
-                             problem, parser->context, place_of(parser->context_mark).line, hint);
+                             problem, parser->context, place_of(builder, parser->context_mark).line, hint);
         else
             job_issues_error(builder->issues, place, "not valid YAML: %s%s", problem, hint);
     }
@@ -81,7 +83,7 @@ static struct job_node *node_create(struct builder *builder, enum job_node_kind 
         return NULL;
     }
     node->kind = kind;
-    node->place = place_of(builder->event.start_mark);
+    node->place = place_of(builder, builder->event.start_mark);
     return node;
 }
 
@@ -107,7 +109,7 @@ bool job_node_is_null(const struct job_node *node)
 
 static bool limits_keep(struct builder *builder, int depth)
 {
-    struct job_place place = place_of(builder->event.start_mark);
+    struct job_place place = place_of(builder, builder->event.start_mark);
     if (depth > JOB_YAML_DEPTH_MAX)
         job_issues_error(builder->issues, place, "nested deeper than %d levels", JOB_YAML_DEPTH_MAX);
     else if (++builder->node_count > JOB_YAML_NODES_MAX)
@@ -123,7 +125,7 @@ static void property_refuse(struct builder *builder, const char *what, const yam
     if (name == NULL)
         return;
     job_text_show(shown, (const char *)name);
-    job_issues_error(builder->issues, place_of(builder->event.start_mark),
+    job_issues_error(builder->issues, place_of(builder, builder->event.start_mark),
                      "%s %s: job files have no anchors, aliases or tags; write the value out", what, shown);
 }
 
@@ -134,7 +136,7 @@ static struct job_node *scalar_build(struct builder *builder)
     property_refuse(builder, "tag", event->data.scalar.tag);
     const char *value = (const char *)event->data.scalar.value;
     if (strlen(value) != event->data.scalar.length) {
-        job_issues_error(builder->issues, place_of(event->start_mark), "the text holds a zero byte");
+        job_issues_error(builder->issues, place_of(builder, event->start_mark), "the text holds a zero byte");
         return node_create(builder, JOB_NODE_REFUSED);
     }
     struct job_node *node = node_create(builder, JOB_NODE_SCALAR);
@@ -150,7 +152,7 @@ static struct job_node *scalar_build(struct builder *builder)
     return node;
 }
 
-static void child_append(struct job_node *parent, struct job_node *child)
+void job_node_append(struct job_node *parent, struct job_node *child)
 {
     if (parent->last != NULL)
         parent->last->next = child;
@@ -172,7 +174,7 @@ static struct job_node *sequence_build(struct builder *builder, int depth)
         struct job_node *child = builder->event_held ? node_build(builder, depth + 1) : NULL;
         if (child == NULL)
             break;
-        child_append(node, child);
+        job_node_append(node, child);
     }
     job_node_destroy(node);
     return NULL;
@@ -195,10 +197,9 @@ static bool key_accept(struct builder *builder, const struct job_node *mapping, 
     }
     for (const struct job_node *other = mapping->first; other != NULL; other = other->next) {
         if (strcmp(other->key, key->text) == 0) {
-            job_text_show(shown, key->text);
-            shown[strlen(shown) - 1] = '\0';
+            job_word_show(shown, key->text);
             job_issues_error(builder->issues, key->place, "%s%s%s: given twice, first on line %d", prefix,
-                             dot, shown + 1, other->key_place.line);
+                             dot, shown, other->key_place.line);
             return false;
         }
     }
@@ -218,7 +219,7 @@ static bool pair_build(struct builder *builder, struct job_node *mapping, struct
         value->key = key->text;
         value->key_place = key->place;
         key->text = NULL;
-        child_append(mapping, value);
+        job_node_append(mapping, value);
     } else {
         job_node_destroy(value);
     }
@@ -267,7 +268,7 @@ static bool stream_end(struct builder *builder)
         return false;
     if (builder->event.type == YAML_STREAM_END_EVENT)
         return true;
-    job_issues_error(builder->issues, place_of(builder->event.start_mark),
+    job_issues_error(builder->issues, place_of(builder, builder->event.start_mark),
                      "a second document begins here; a job file holds one");
     return false;
 }
@@ -277,7 +278,9 @@ static struct job_node *document_build(struct builder *builder)
     if (!event_next(builder) || !event_next(builder)) /* the stream's start, the document's start */
         return NULL;
     if (builder->event.type == YAML_STREAM_END_EVENT) {
-        job_issues_error(builder->issues, (struct job_place){1, 1}, "the file is empty");
+        const struct job_place place = {.line = 1, .column = 1, .setting = builder->setting};
+        job_issues_error(builder->issues, place, "%s",
+                         builder->setting != NULL ? "no value is given" : "the file is empty");
         return NULL;
     }
     struct job_node *root = event_next(builder) ? node_build(builder, 1) : NULL;
@@ -288,13 +291,13 @@ static struct job_node *document_build(struct builder *builder)
     return root;
 }
 
-enum muster_status job_yaml_parse(const char *yaml, size_t bytes, struct job_issues *issues,
-                                  struct job_node **root, struct muster_error *err)
+enum muster_status job_yaml_parse(const char *yaml, size_t bytes, const char *setting,
+                                  struct job_issues *issues, struct job_node **root, struct muster_error *err)
 {
-    struct builder builder = {.issues = issues, .text = yaml, .bytes = bytes};
+    struct builder builder = {.issues = issues, .text = yaml, .bytes = bytes, .setting = setting};
     *root = NULL;
     if (bytes > JOB_YAML_BYTES_MAX) {
-        job_issues_error(issues, (struct job_place){0, 0},
+        job_issues_error(issues, (struct job_place){.setting = setting},
                          "larger than %d bytes, the most a job file may have", JOB_YAML_BYTES_MAX);
         return MUSTER_OK;
     }

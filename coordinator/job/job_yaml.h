@@ -31,13 +31,18 @@ struct job_node {
 
 /**
  * Parses one document. Every violation is added to `issues`; *root is the tree without the refused parts, or
- * NULL when syntax, a limit or an empty file left nothing to look at. \return NO_MEMORY or OK.
+ * NULL when syntax, a limit or an empty file left nothing to look at. \param setting  the word of a command
+ * line that the text is from, which must outlive the tree; NULL for a file \return NO_MEMORY or OK.
  */
-enum muster_status job_yaml_parse(const char *yaml, size_t bytes, struct job_issues *issues,
-                                  struct job_node **root, struct muster_error *err);
+enum muster_status job_yaml_parse(const char *yaml, size_t bytes, const char *setting,
+                                  struct job_issues *issues, struct job_node **root,
+                                  struct muster_error *err);
 
 /** The node, its children and its texts; takes NULL. */
 void job_node_destroy(struct job_node *node);
+
+/** One child more, the last; owned by the parent from now on. */
+void job_node_append(struct job_node *parent, struct job_node *child);
 
 /** A scalar that stands for no value: nothing, ~ or null, without quotes. */
 bool job_node_is_null(const struct job_node *node);

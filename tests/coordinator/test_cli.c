@@ -148,6 +148,29 @@ START_TEST(every_error_of_a_job_and_its_data_is_told_at_once)
 }
 END_TEST
 
+START_TEST(a_word_of_the_command_line_is_as_good_as_a_line_of_the_file)
+{
+    muster(0, "check", "good.yaml", "--set", "train.max_steps=5", "--set=name=other");
+    program_expect(&result.out, "ok: good.yaml: other, 5 steps of 4 samples");
+    muster(2, "check", "good.yaml", "--set", "train.stesp=5");
+    program_expect(&result.err,
+                   "--set train.stesp=5: train.stesp: unknown key; did you mean train.max_steps?");
+    muster(0, "plan", "good.yaml", "--set", "parallel.logical_workers=2", "-n2");
+    muster(2, "plan", "good.yaml", "--set", "parallel.logical_workers=2", "-n3");
+    muster(0, "run", "good.yaml", "--dry-run", "--set", "name=a b", "--set", "data.train=[text.txt]", "-n2");
+    program_expect(&result.out, " good.yaml --set 'name=a b' --set 'data.train=[text.txt]'\n");
+    muster(0, "submit", "good.yaml", "--dry-run", "--set", "name=$(x) 'y z", "--set", "slurm.nodes=2");
+    program_expect(&result.out, "#SBATCH --nodes=2\n");
+    program_expect(&result.out, " --set 'name=$(x) '\\''y z' --set slurm.nodes=2 --requeue\n");
+    muster(2, "submit", "good.yaml", "--dry-run", "--set", "data.train=[text.txt,\ntext.txt]");
+    program_expect(&result.err, "--set: a line break");
+    muster(2, "status", "good.yaml", "--set", "output_dir=[a]");
+    program_expect(&result.err, "--set output_dir=[a]: output_dir: expected a text, read a list");
+    muster(2, "run", "good.yaml", "--set");
+    program_expect(&result.err, "--set needs a value");
+}
+END_TEST
+
 START_TEST(a_resolved_job_is_a_job)
 {
     muster(0, "check", "--resolved", "good.yaml");
@@ -192,8 +215,7 @@ END_TEST
 START_TEST(hostile_names_stay_words)
 {
     static const char name[] = "job $(touch x); `touch y` 'z'.yaml";
-    static const char quoted[] =
-        "'job $(touch x); `touch y` '\\''z'\\''.yaml' --resume './-a b'\n";
+    static const char quoted[] = "'job $(touch x); `touch y` '\\''z'\\''.yaml' --resume './-a b'\n";
     program_write(name, good_job);
     muster(0, "run", name, "-n", "2", "--resume", "-a b", "--dry-run", "--", "--tag-output");
     program_expect(&result.out, "mpirun -n 2 --tag-output ");
@@ -264,6 +286,7 @@ int main(void)
     tcase_add_test(cases, wrong_words_are_refused_and_named);
     tcase_add_test(cases, a_good_job_is_called_good);
     tcase_add_test(cases, every_error_of_a_job_and_its_data_is_told_at_once);
+    tcase_add_test(cases, a_word_of_the_command_line_is_as_good_as_a_line_of_the_file);
     tcase_add_test(cases, a_resolved_job_is_a_job);
     tcase_add_test(cases, a_plan_is_said_for_people_and_for_programs);
     tcase_add_test(cases, a_plan_needs_data_only_where_they_decide_the_shape);

@@ -487,7 +487,7 @@ START_TEST(the_jobs_that_come_with_the_project_are_good)
         struct outcome outcome = {0};
         snprintf(path, sizeof path, "%s/configs/%s.yaml", root != NULL ? root : ".", names[i]);
         job_report_init(&outcome.report);
-        outcome.status = job_load(path, &outcome.report, &outcome.job, &outcome.err);
+        outcome.status = job_load(path, NULL, &outcome.report, &outcome.job, &outcome.err);
         ck_assert_msg(outcome.status == MUSTER_OK, "%s", outcome.report.errors.data);
         ck_assert_str_eq(outcome.job->name, names[i]);
         outcome_release(&outcome);

@@ -342,7 +342,7 @@ START_TEST(a_job_that_can_not_be_read_is_the_callers_mistake)
 {
     struct outcome outcome = {0};
     job_report_init(&outcome.report);
-    outcome.status = job_load("no/such/job.yaml", &outcome.report, &outcome.job, &outcome.err);
+    outcome.status = job_load("no/such/job.yaml", NULL, &outcome.report, &outcome.job, &outcome.err);
     ck_assert_int_eq(outcome.status, MUSTER_ERR_BAD_INPUT);
     ck_assert_int_eq(outcome.report.error_count, 1);
     ck_assert_ptr_nonnull(strstr(outcome.report.errors.data, "no/such/job.yaml: No such file"));

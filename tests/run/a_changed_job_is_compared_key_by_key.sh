@@ -25,6 +25,19 @@ write_job straight train.max_steps=6
 train 1 straight
 must_equal 'harmless changes' "$hash" "$expected"
 
+# What the command line sets is a change of the file.
+changed train.max_steps=4
+resume 2 base --set train.max_steps=6 --set logging.interval=2
+must_say 'changed since the checkpoint: train.max_steps was 4 and is 6; logging.interval was 1 and is 2'
+must_equal 'the same changes on the command line' "$hash" "$expected"
+grep -q '^  max_steps: 6$' "$folder/base.run/job.yaml" || fail 'the run does not keep what was set'
+worker 2 base --set optimizer.lr=1e-3
+must_exit 2
+must_say 'was saved by another job: optimizer.lr was 0.003 and is 0.001'
+worker 2 base --set train.stesp=6
+must_exit 2
+must_say '^--set train.stesp=6: train.stesp: unknown key; did you mean train.max_steps'
+
 changed optimizer.lr=1e-3 optimizer.weight_decay=0.2
 worker 2 base
 must_exit 2
