@@ -24,6 +24,22 @@ must_complete() {
     must_equal "$1: state hash" "$2" "$(logged_hash "$log")"
 }
 
+# options_of FILE: the names of sbatch's options in a batch script.
+options_of() { sed -nE 's/^#SBATCH "?--([a-z-]+).*/\1/p' "$1" | sort; }
+
+# What `muster submit` writes and what the scripts hold are the same options, but for where a submission starts.
+write_job like slurm.time=60 slurm.signal_margin=120
+while read -r script nodes; do
+    muster submit "$folder/like.yaml" --dry-run --set slurm.nodes="$nodes"
+    must_exit 0
+    must_equal "options of $script" "$(options_of "$folder/out" | grep -vx chdir)" "$(options_of "$scripts/$script")"
+    must_say "^#SBATCH $(grep -o -- '--signal=.*' "$scripts/$script")\$"
+done <<'SCRIPTS'
+single_node.sh 1
+multi_node.sh 2
+array_sweep.sh 1
+SCRIPTS
+
 write_job alone
 undisturbed alone
 for name in one two a b chain; do write_job "$name"; done
