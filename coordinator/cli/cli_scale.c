@@ -16,6 +16,7 @@
 #include "coordinator/cli/cli_options.h"
 #include "coordinator/cli/cli_predict.h"
 #include "coordinator/cluster/energy.h"
+#include "coordinator/cluster/placement.h"
 #include "coordinator/cluster/scale.h"
 
 enum { RANKS_MAX = 64, NUMBER_SIZE = 24, GNUPLOT_MS = 60000, SUBMIT_MS = 60000 };
@@ -33,8 +34,8 @@ static const char scale_usage[] =
     "job's own run.\n"
     "\n"
     "      --ranks LIST     numbers of ranks, with commas between\n"
-    "      --weak           the batch grows with the ranks (without it: the same batch on more ranks)\n"
     "      --set KEY=VALUE  as if the job file said so; again for each key\n"
+    "      --weak           the batch grows with the ranks (without it: the same batch on more ranks)\n"
     "      --steps N        measured steps of a run (20)\n"
     "      --warmup N       steps before them that do not count (3)\n"
     "      --repeat N       runs of each number of ranks (3)\n"
@@ -57,6 +58,7 @@ struct scaling {
     int64_t steps, warmup, repeat;
     int64_t batch, workers; /* of the job as it was */
     char program[FS_PATH_MAX], folder[FS_PATH_MAX];
+    struct placement placement; /* of the most ranks; empty with --submit and --collect */
     struct scale scale;
 };
 
@@ -144,19 +146,31 @@ static enum muster_status point_write(struct scaling *s, struct scale_point *poi
     return status;
 }
 
-/* What the cost model says of the job of a point, where this machine's profile is known. A hostfile does not
- * say how its ranks are spread, so nothing is said of those. */
+/* How many hosts the ranks of a point fill evenly; 0 when they do not. */
+static int hosts_filled(const struct scaling *s, int ranks)
+{
+    const struct hosts *hosts = &s->placement.hosts;
+    int needed = hosts_needed(hosts, ranks);
+    if (s->submit || s->collect)
+        return ranks % s->job->slurm.nodes == 0 ? (int)s->job->slurm.nodes : 0;
+    for (int i = 0; i < needed && needed > 1; i++) {
+        if (hosts->items[i].slots * needed != ranks)
+            return 0;
+    }
+    return needed;
+}
+
+/* What the cost model says of the job of a point, where this machine's profile is known and the ranks are
+ * spread evenly. */
 static void point_predict(const struct scaling *s, struct scale_point *point)
 {
-    bool in_slurm = s->submit || s->collect;
-    const struct cli_predict_words words = {.ranks = in_slurm ? 0 : point->ranks,
-                                            .nodes = in_slurm ? s->job->slurm.nodes : 0,
-                                            .ranks_per_node =
-                                                in_slurm ? point->ranks / s->job->slurm.nodes : 0};
+    int hosts = hosts_filled(s, point->ranks);
+    const struct cli_predict_words words = {
+        .ranks = point->ranks, .nodes = hosts, .ranks_per_node = hosts > 0 ? point->ranks / hosts : 0};
     struct cli_predict predict = {.profile = NULL};
     struct cost_prediction cost;
     struct plan *plan = NULL;
-    if (s->hostfile == NULL && cli_predict_open(s->cli, s->opened, &words, &predict) == MUSTER_EXIT_DONE &&
+    if (hosts > 0 && cli_predict_open(s->cli, s->opened, &words, &predict) == MUSTER_EXIT_DONE &&
         predict.profile != NULL &&
         plan_create(s->job, &s->opened->config, &predict.topology, &plan, NULL) == MUSTER_OK &&
         cost_predict(plan, predict.profile, &predict.cluster, &cost, NULL) == MUSTER_OK)
@@ -191,7 +205,7 @@ static enum muster_status point_run(struct scaling *s, struct scale_point *point
     if (status == MUSTER_OK)
         status = point_read(s, point, err);
     double joules = energy_between_j(&before, &after);
-    if (status == MUSTER_OK && joules >= 0) {
+    if (status == MUSTER_OK && joules >= 0 && s->placement.hosts.count <= 1) {
         point->joules += joules;
         point->steps_run += s->steps + s->warmup;
     }
@@ -335,6 +349,10 @@ static enum muster_status scaling_prepare(struct scaling *s, const int *ranks, i
         status = scale_init(&s->scale, job->name, s->weak, ranks, count, err);
     if (status == MUSTER_OK)
         status = ranks_check(s, err);
+    const struct placement_request request = {
+        .job = job, .hostfile = s->hostfile, .ranks = s->scale.points[s->scale.count - 1].ranks};
+    if (status == MUSTER_OK && !s->submit && !s->collect)
+        status = placement_open(&s->placement, &request, err);
     return status == MUSTER_OK ? fs_folder_create(s->folder, err) : status;
 }
 
@@ -390,6 +408,7 @@ static int run_scale(struct cli *cli, int argc, char **argv)
     if (exit_code == MUSTER_EXIT_DONE)
         exit_code = scaling_run(&s, ranks, count);
     scale_release(&s.scale);
+    placement_release(&s.placement);
     cli_job_release(&job);
     return exit_code;
 }

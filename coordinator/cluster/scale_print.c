@@ -17,51 +17,48 @@ static bool has_prediction(const struct scale *scale)
     return has;
 }
 
-static bool is_metered(const struct scale *scale)
+static bool is_metered(const struct scale_point *point)
 {
-    bool is = false;
-    for (int i = 0; i < scale->count; i++)
-        is |= scale->points[i].joules >= 0 && scale->points[i].steps_run > 0;
-    return is;
+    return point->joules >= 0 && point->steps_run > 0;
 }
 
 static double joules_a_step(const struct scale_point *point)
 {
-    return point->steps_run > 0 ? point->joules / (double)point->steps_run : 0;
+    return point->joules / (double)point->steps_run;
 }
 
-static void row_print(const struct scale *scale, const struct scale_point *point, struct text *out)
+static void row_print(const struct scale_point *point, struct text *out)
 {
-    char spread[48];
+    char spread[48], joules[24] = "-", predicted[40] = "-";
     if (point->step.count == 0) {
         text_print(out, "%6d %9lld  not measured\n", point->ranks, (long long)point->samples);
         return;
     }
     snprintf(spread, sizeof spread, "%.1f (%.1f to %.1f)", point->median_ms, point->low_ms, point->high_ms);
-    text_print(out, "%6d %9lld %28s %10.1f %9.2f %9.0f%% %12.1f", point->ranks, (long long)point->samples,
-               spread, point->rate, point->speedup, 100 * point->efficiency, point->exposed_ms);
-    if (is_metered(scale))
-        text_print(out, " %9.2f", joules_a_step(point));
-    if (has_prediction(scale))
-        text_print(out, " %9.1f ms (%+.0f%%)", point->predicted_ms,
-                   100 * (point->predicted_ms / point->median_ms - 1));
-    text_print(out, "\n");
+    if (is_metered(point))
+        snprintf(joules, sizeof joules, "%.2f", joules_a_step(point));
+    if (point->predicted_ms > 0)
+        snprintf(predicted, sizeof predicted, "%.1f ms (%+.0f%%)", point->predicted_ms,
+                 100 * (point->predicted_ms / point->median_ms - 1));
+    text_print(out, "%6d %9lld %28s %10.1f %9.2f %9.0f%% %12.1f %9s %19s\n", point->ranks,
+               (long long)point->samples, spread, point->rate, point->speedup, 100 * point->efficiency,
+               point->exposed_ms, joules, predicted);
 }
 
 void scale_print(const struct scale *scale, struct text *out)
 {
-    int steps = scale->count > 0 ? scale->points[0].step.count : 0;
+    int steps = 0;
+    for (int i = 0; i < scale->count; i++)
+        steps = scale->points[i].step.count > steps ? scale->points[i].step.count : steps;
     text_print(out, "%s scaling of %s: medians over %d steps, in brackets the middle half of them\n",
                scale->weak ? "weak" : "strong", scale->name, steps);
-    text_print(out, "%6s %9s %28s %10s %9s %10s %12s", "ranks", "samples", "ms a step", "samples/s",
-               "speed-up", "efficiency", "waiting, ms");
-    text_print(out, "%s%s\n", is_metered(scale) ? "    J/step" : "",
-               has_prediction(scale) ? "       predicted" : "");
+    text_print(out, "%6s %9s %28s %10s %9s %10s %12s %9s %19s\n", "ranks", "samples", "ms a step",
+               "samples/s", "speed-up", "efficiency", "waiting, ms", "J/step", "predicted");
     for (int i = 0; i < scale->count; i++)
-        row_print(scale, &scale->points[i], out);
-    text_print(out, "waiting: what of the reduction was not hidden behind computation, on rank 0\n");
-    if (is_metered(scale))
-        text_print(out, "J/step: of this host's processors, over whole runs with their start\n");
+        row_print(&scale->points[i], out);
+    text_print(out, "waiting: what of the reduction was not hidden behind computation, on rank 0\n"
+                    "J/step: of this host's processors where they are metered and the run was here alone, "
+                    "starts included\n");
 }
 
 void scale_print_csv(const struct scale *scale, struct text *out)
@@ -75,7 +72,7 @@ void scale_print_csv(const struct scale *scale, struct text *out)
                    point->ranks, (long long)point->samples, point->step.count, point->median_ms,
                    point->low_ms, point->high_ms, point->rate, point->speedup, point->efficiency,
                    point->exposed_ms);
-        if (point->joules >= 0 && point->steps_run > 0)
+        if (is_metered(point))
             text_print(out, "%.3f", joules_a_step(point));
         text_print(out, ",");
         if (point->predicted_ms > 0)
@@ -92,15 +89,23 @@ static void title_print(const struct scale *scale, const char *what, struct text
     text_print(out, " (%s scaling)' noenhanced\n", scale->weak ? "weak" : "strong");
 }
 
+/* A point without a prediction has none in the picture either. */
 static void data_print(const struct scale *scale, struct text *out)
 {
-    text_print(out, "# ranks speedup ideal median low high waiting predicted\n$data << END\n");
+    const struct scale_point *first = &scale->points[0];
+    text_print(out, "# ranks speedup ideal median low high waiting ideal_ms predicted\n$data << END\n");
     for (int i = 0; i < scale->count; i++) {
         const struct scale_point *point = &scale->points[i];
-        if (point->step.count > 0)
-            text_print(out, "%d %.6g %.6g %.6g %.6g %.6g %.6g %.6g\n", point->ranks, point->speedup,
-                       (double)point->ranks / scale->points[0].ranks, point->median_ms, point->low_ms,
-                       point->high_ms, point->exposed_ms, point->predicted_ms);
+        double ideal = (double)point->ranks / first->ranks;
+        if (point->step.count == 0)
+            continue;
+        text_print(out, "%d %.6g %.6g %.6g %.6g %.6g %.6g %.6g ", point->ranks, point->speedup, ideal,
+                   point->median_ms, point->low_ms, point->high_ms, point->exposed_ms,
+                   scale->weak ? first->median_ms : first->median_ms / ideal);
+        if (point->predicted_ms > 0)
+            text_print(out, "%.6g\n", point->predicted_ms);
+        else
+            text_print(out, "NaN\n");
     }
     text_print(out, "END\n");
 }
@@ -134,7 +139,8 @@ void scale_print_gnuplot(const struct scale *scale, enum scale_plot plot, struct
                    "set logscale y 2\n"
                    "set ylabel 'times as fast as the fewest ranks'\n"
                    "plot $data using 1:3 with lines lc '#999999' dt 2 lw 1.5 title 'ideal', \\\n"
-                   "     '' using 1:2 with linespoints lc '#0b6ea8' pt 7 ps 0.7 lw 2 title 'measured'\n");
+                   "     '' using 1:2:($2*$4/$6):($2*$4/$5) with yerrorlines lc '#0b6ea8' pt 7 ps 0.7 lw 2 "
+                   "title 'measured: median, middle half'\n");
         return;
     }
     title_print(scale, "Time of a step", out);
@@ -142,11 +148,12 @@ void scale_print_gnuplot(const struct scale *scale, enum scale_plot plot, struct
         out, "set yrange [0:*]\n"
              "set offsets graph 0.06, graph 0.06, graph 0.25, 0\n"
              "set ylabel 'ms'\n"
-             "plot $data using 1:4:5:6 with yerrorlines lc '#0b6ea8' pt 7 ps 0.7 lw 2 "
+             "plot $data using 1:8 with lines lc '#999999' dt 2 lw 1.5 title 'ideal', \\\n"
+             "     '' using 1:4:5:6 with yerrorlines lc '#0b6ea8' pt 7 ps 0.7 lw 2 "
              "title 'step: median, middle half', \\\n"
              "     '' using 1:7 with linespoints lc '#c2571a' pt 5 ps 0.6 lw 2 title 'of it waiting for the "
              "reduction'");
     if (has_prediction(scale))
-        text_print(out, ", \\\n     '' using 1:8 with points lc '#3b8f3e' pt 2 lw 2 title 'predicted'");
+        text_print(out, ", \\\n     '' using 1:9 with points lc '#3b8f3e' pt 2 lw 2 title 'predicted'");
     text_print(out, "\n");
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# `muster scale` on this host, strong and weak, and as Slurm jobs that are collected later: every number of ranks is
+# `muster scale` on this host, over a hostfile, and as Slurm jobs that are collected later, strong and weak: every number of ranks is
 # measured, the table, the CSV and the pictures are there, the job's own run is untouched, and a job's name with
 # gnuplot's and the shell's quotes in it draws a picture and runs nothing.
 # shellcheck source=slurm_lib.sh
@@ -52,6 +52,28 @@ must_say 'ms \([+-][0-9]+%\)$'
 must_equal "predictions" 2 "$(awk -F, 'NR > 1 && $13 > 0' predicted.run/scale/strong.csv | wc -l)"
 grep -q predicted predicted.run/scale/strong-time.svg || fail "the picture lacks the prediction"
 
+# Over a hostfile, whose hosts are this one under two names: spread evenly, so that there is a prediction too. Joules are
+# of one host, so there are none.
+cat >agent <<'AGENT'
+#!/bin/sh
+shift
+exec sh -c "exec $*"
+AGENT
+chmod 755 agent
+printf 'alpha slots=1\nbeta slots=1\n' >hosts
+export OMPI_MCA_btl=self,tcp
+export OMPI_MCA_plm_rsh_agent=$folder/agent
+muster scale predicted.yaml --weak --ranks 1,2 --steps 2 --warmup 0 --repeat 1 --hostfile hosts --set seed=3
+must_exit 0
+cp predicted.run/scale/weak.csv "$scale/weak.csv"
+must_hold weak 1 16 2 32
+must_equal "joules of two hosts" "" "$(awk -F, '$2 == 2 { print $12 }' "$scale/weak.csv")"
+grep -q '^seed: 3$' predicted.run/scale/weak-2.yaml || fail "what the command line sets is not in the measured job"
+muster scale demo.yaml --ranks 1,4 --hostfile hosts
+must_exit 2
+must_say '4 ranks, but hosts has 2 places'
+unset OMPI_MCA_plm_rsh_agent
+
 muster scale demo.yaml --ranks 1,16 --steps 3
 must_exit 2
 must_say '16 ranks, but the job has parallel.logical_workers 8'
@@ -75,6 +97,12 @@ must_equal "nodes for 4 ranks" 2 "$(job_field "${jobs[1]}" NumNodes)"
 muster scale demo.yaml --ranks 1,4 --steps 3 --warmup 1 --collect
 must_exit 0
 must_hold strong 1 16 4 16
+muster scale demo.yaml --weak --ranks 1,2 --steps 3 --warmup 1 --submit
+must_exit 0
+while read -r id; do await_state "$id" "$folder/out" COMPLETED; done < <(sed -nE 's/^job ([0-9]+): .*/\1/p' out)
+muster scale demo.yaml --weak --ranks 1,2 --steps 3 --warmup 1 --collect
+must_exit 0
+must_hold weak 1 16 2 32
 muster scale demo.yaml --ranks 1,2,4 --steps 3 --warmup 1 --collect
 must_exit 1
 must_say 'muster scale: 2 ranks: .*metrics.jsonl'
