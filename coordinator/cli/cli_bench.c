@@ -14,7 +14,7 @@
 #include "coordinator/cli/launch.h"
 #include "coordinator/cost/machine.h"
 
-enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000, PROFILE_BYTES_MAX = 1 << 20 };
+enum { PROFILE_BYTES_MAX = 1 << 20 };
 
 static const char bench_usage[] =
     "usage: muster bench machine [--output FILE] [--device cpu|cuda] [--hostfile FILE] [--brief]\n"
@@ -55,8 +55,10 @@ int cli_bench_start(struct cli *cli, int ranks, const char *hostfile, bool one_a
                                      .worker = worker,
                                      .worker_options = words,
                                      .hostfile = hostfile};
-    const struct launch_supervision supervision = {
-        .err = cli->err, .repeat_ms = REPEAT_MS, .kill_after_ms = KILL_AFTER_MS, .orphan_ms = ORPHAN_MS};
+    const struct launch_supervision supervision = {.err = cli->err,
+                                                   .repeat_ms = LAUNCH_REPEAT_MS,
+                                                   .kill_after_ms = LAUNCH_KILL_AFTER_MS,
+                                                   .orphan_ms = LAUNCH_ORPHAN_MS};
     struct launch_command command = {.argc = 0};
     struct muster_error err;
     struct launch_outcome outcome = {.exit_code = MUSTER_EXIT_FAILED};

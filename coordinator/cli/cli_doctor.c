@@ -10,8 +10,6 @@
 #include "coordinator/cli/cli_options.h"
 #include "coordinator/cli/launch.h"
 
-enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000 };
-
 static const char doctor_usage[] =
     "usage: muster doctor [JOB.yaml [--set KEY=VALUE]…] [-n RANKS] [--hostfile FILE] [--floor GB_PER_S]\n"
     "                     [-- MPIRUN_OPTION…]\n"
@@ -19,9 +17,9 @@ static const char doctor_usage[] =
     "Starts that many ranks as `muster run` would and has them look at what a run needs: that they see each\n"
     "other, the same program, job, data and run folder; clocks, memory, free space and write speed; a GPU\n"
     "each; the speed of an all-reduce. Prints a table, and under each red line what to do.\n"
-    "      --set KEY=VALUE  as if the job file said so; again for each key\n"
     "\n"
     "  -n, --ranks N        how many ranks (1)\n"
+    "      --set KEY=VALUE  as if the job file said so; again for each key\n"
     "      --hostfile FILE  hosts as mpirun reads them\n"
     "      --floor X        an all-reduce below X GB/s is red (0.1)\n"
     "  -h, --help           this text\n"
@@ -33,9 +31,9 @@ static const char doctor_usage[] =
 
 struct doctor_words {
     int64_t ranks;
-    struct job_settings settings;
     double floor_gb_per_s;
     const char *hostfile, *job;
+    struct job_settings settings;
     char *const *extra;
     int extra_count;
 };
@@ -47,8 +45,10 @@ static void red_print(struct cli *cli, const char *what, const char *found, cons
 
 static int ranks_start(struct cli *cli, const struct launch_command *command)
 {
-    const struct launch_supervision supervision = {
-        .err = cli->err, .repeat_ms = REPEAT_MS, .kill_after_ms = KILL_AFTER_MS, .orphan_ms = ORPHAN_MS};
+    const struct launch_supervision supervision = {.err = cli->err,
+                                                   .repeat_ms = LAUNCH_REPEAT_MS,
+                                                   .kill_after_ms = LAUNCH_KILL_AFTER_MS,
+                                                   .orphan_ms = LAUNCH_ORPHAN_MS};
     struct launch_outcome outcome;
     struct muster_error err;
     fflush(cli->out);

@@ -68,6 +68,9 @@ enum launch_wish {
     LAUNCH_END,  /* they are ended: a failure */
 };
 
+/* What every verb supervises with. */
+enum { LAUNCH_REPEAT_MS = 2000, LAUNCH_KILL_AFTER_MS = 5000, LAUNCH_ORPHAN_MS = 3000 };
+
 struct launch_supervision {
     FILE *err;            /* for a person; mpirun's standard error goes through here */
     bool live;            /* the terminal's last line is unfinished */

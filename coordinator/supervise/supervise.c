@@ -22,7 +22,7 @@
 #include "coordinator/supervise/supervise_policy.h"
 #include "coordinator/supervise/supervise_roster.h"
 
-enum { REPEAT_MS = 2000, KILL_AFTER_MS = 5000, ORPHAN_MS = 3000, POLL_MS = 1000, EMPTY_MS = 10000 };
+enum { POLL_MS = 1000, EMPTY_MS = 10000 };
 
 struct supervise {
     const struct supervise_options *options;
@@ -115,9 +115,9 @@ static enum muster_status supervise_open(struct supervise *s, const struct super
         .options = options,
         .supervision = {.err = options->err,
                         .live = options->launch.live,
-                        .repeat_ms = REPEAT_MS,
-                        .kill_after_ms = KILL_AFTER_MS,
-                        .orphan_ms = ORPHAN_MS,
+                        .repeat_ms = LAUNCH_REPEAT_MS,
+                        .kill_after_ms = LAUNCH_KILL_AFTER_MS,
+                        .orphan_ms = LAUNCH_ORPHAN_MS,
                         .mask = &s->mask_before,
                         .started = launcher_started,
                         .ask = launch_judge,
