@@ -20,13 +20,13 @@ number=0
 for text in "${hostile[@]}"; do
     number=$((number + 1))
     name=${text//\//_}
-    # The name, an environment variable, the folder of the run and the job file's own name.
+    # The name, an environment variable, the folder of the run, the job file's own name and a word of the command line.
     place="$folder/place $number ${name//\\/_}"
-    write_job "hostile-$number" name="$(yaml_quote "$name")" output_dir="$(yaml_quote "$place")" train.max_steps=1 \
+    write_job "hostile-$number" output_dir="$(yaml_quote "$place")" train.max_steps=1 \
         checkpoint.save_interval=0 slurm.time=5 slurm.environment="{MUSTER_TEST_TEXT: $(yaml_quote "$text")}" \
         slurm.requeue=false
     cp "$folder/hostile-$number.yaml" "$folder/$name.yaml"
-    submit "$folder/$name.yaml"
+    submit "$folder/$name.yaml" --set "name=$(yaml_quote "$name")"
     await_state "$id" "$log" COMPLETED FAILED
     [[ ! -e $trap_file ]] || fail_log "$log" "executed: $text"
     must_equal "state with $text" COMPLETED "$(job_field "$id" JobState)"
