@@ -32,3 +32,12 @@ int cli_write(struct cli *cli, const struct text *text)
     }
     return MUSTER_EXIT_DONE;
 }
+
+int cli_finish(struct cli *cli, enum muster_status status, const struct muster_error *err, struct text *text)
+{
+    int exit_code = cli_write(cli, text);
+    if (status != MUSTER_OK)
+        exit_code = cli_fail(cli, err);
+    text_release(text);
+    return exit_code;
+}

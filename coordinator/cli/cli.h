@@ -49,4 +49,7 @@ int cli_fail_usage(struct cli *cli, const struct muster_error *err);
 /** Writes the text to the output; an output that cannot be written to (a full disk) is a failure. */
 int cli_write(struct cli *cli, const struct text *text);
 
+/** Writes and releases what there is of the text, then says the error, if it is one. */
+int cli_finish(struct cli *cli, enum muster_status status, const struct muster_error *err, struct text *text);
+
 #endif

@@ -21,11 +21,7 @@ bool cli_ckpt_begin(struct cli_ckpt_action *action, struct cli *cli, const struc
 
 int cli_ckpt_end(struct cli_ckpt_action *action, enum muster_status status)
 {
-    int exit_code = cli_write(action->cli, &action->text);
-    if (status != MUSTER_OK)
-        exit_code = cli_fail(action->cli, &action->err);
-    text_release(&action->text);
-    return exit_code;
+    return cli_finish(action->cli, status, &action->err, &action->text);
 }
 
 static bool option_is_given(struct cli_ckpt_action *action, const char *value, const char *what)

@@ -31,16 +31,6 @@ static const char data_usage[] =
     "\n"
     "exit codes: 0 done, 1 failed, 2 no text, or files that are not data\n";
 
-static int data_finish(struct cli *cli, enum muster_status status, const struct muster_error *err,
-                       struct text *text)
-{
-    int exit_code = cli_write(cli, text);
-    if (status != MUSTER_OK)
-        exit_code = cli_fail(cli, err);
-    text_release(text);
-    return exit_code;
-}
-
 static int data_prepare(struct cli *cli, int argc, char **argv)
 {
     struct dataset_prepare_options prepare = {.val_fraction = 0.05};
@@ -66,7 +56,7 @@ static int data_prepare(struct cli *cli, int argc, char **argv)
     prepare.inputs = (const char *const *)operands.items;
     prepare.input_count = operands.count;
     text_init(&text);
-    return data_finish(cli, dataset_prepare(&prepare, &text, &err), &err, &text);
+    return cli_finish(cli, dataset_prepare(&prepare, &text, &err), &err, &text);
 }
 
 static bool data_format_find(struct cli *cli, const char *name, enum job_data_format *format, int *exit_code)
@@ -115,7 +105,7 @@ static int data_info(struct cli *cli, int argc, char **argv)
     text_init(&text);
     enum muster_status status = dataset_describe(&sources, format, seq_len, &text, &err);
     alloc_free(items);
-    return data_finish(cli, status, &err, &text);
+    return cli_finish(cli, status, &err, &text);
 }
 
 static int data_run(struct cli *cli, int argc, char **argv)

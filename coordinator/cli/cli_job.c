@@ -27,21 +27,27 @@ int cli_job_open(struct cli *cli, const char *path, const struct job_settings *s
 {
     struct job_report report;
     struct muster_error err = {.status = MUSTER_OK};
-    int exit_code = MUSTER_EXIT_DONE;
     job_report_init(&report);
     *out = (struct cli_job){.job = NULL};
     enum muster_status status = job_open(path, settings, data, &report, out, &err);
     if (notes != NULL)
         fputs(report.notes.data, notes);
-    fputs(report.errors.data, cli->err);
-    if (report.error_count > 0) {
-        fprintf(cli->err, "muster %s: %d error%s in %s\n", cli->verb->name, report.error_count,
-                report.error_count == 1 ? "" : "s", path);
+    return cli_job_report(cli, status, &err, &report, path);
+}
+
+int cli_job_report(struct cli *cli, enum muster_status status, const struct muster_error *err,
+                   struct job_report *report, const char *what)
+{
+    int exit_code = MUSTER_EXIT_DONE;
+    fputs(report->errors.data, cli->err);
+    if (report->error_count > 0) {
+        fprintf(cli->err, "muster %s: %d error%s in %s\n", cli->verb->name, report->error_count,
+                report->error_count == 1 ? "" : "s", what);
         exit_code = muster_status_exit_code(status);
     } else if (status != MUSTER_OK) {
-        exit_code = cli_fail(cli, &err);
+        exit_code = cli_fail(cli, err);
     }
-    job_report_release(&report);
+    job_report_release(report);
     return exit_code;
 }
 

@@ -28,6 +28,11 @@ int cli_job_open(struct cli *cli, const char *path, const struct job_settings *s
                  enum cli_job_data data, FILE *notes, struct cli_job *out);
 void cli_job_release(struct cli_job *job);
 
+/** Tells what a reading of `what` (a job, a profile) came to: the report's errors and their number, or the
+ * error; releases the report. \return the exit code */
+int cli_job_report(struct cli *cli, enum muster_status status, const struct muster_error *err,
+                   struct job_report *report, const char *what);
+
 /** Cores this process may use. */
 int cli_job_cores(void);
 

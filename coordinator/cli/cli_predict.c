@@ -15,20 +15,10 @@ static int profile_open(struct cli *cli, const struct job *job, const char *word
     const char *wanted = word != NULL ? word : job->machine.profile;
     struct job_report report;
     struct muster_error err = {.status = MUSTER_OK};
-    int exit_code = MUSTER_EXIT_DONE;
     *named = strcmp(wanted, "auto") != 0 && strcmp(wanted, "none") != 0;
     job_report_init(&report);
     enum muster_status status = machine_profile_open(wanted, &report, profile, &err);
-    if (report.error_count > 0) {
-        fputs(report.errors.data, cli->err);
-        fprintf(cli->err, "muster %s: the machine profile has %d error%s\n", cli->verb->name,
-                report.error_count, report.error_count == 1 ? "" : "s");
-        exit_code = muster_status_exit_code(status);
-    } else if (status != MUSTER_OK) {
-        exit_code = cli_fail(cli, &err);
-    }
-    job_report_release(&report);
-    return exit_code;
+    return cli_job_report(cli, status, &err, &report, "the machine profile");
 }
 
 static enum muster_status device_choose(const struct job *job, const char *word, bool named,

@@ -7,6 +7,7 @@
 #include <check.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -62,6 +63,19 @@ void program_run_to(struct program_result *result, int out_fd, const char *const
     read_all((int[2]){out[0], err[0]}, (struct text *[2]){&result->out, &result->err});
     ck_assert_int_eq(waitpid(child, &status, 0), child);
     result->exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+void program_muster(struct program_result *result, int exit_code, const char *const *words)
+{
+    char program[FS_PATH_MAX];
+    const char *argv[PROGRAM_WORDS_MAX] = {program};
+    snprintf(program, sizeof program, "%s/muster", getenv("MUSTER_BIN"));
+    for (int i = 0; words[i] != NULL; i++)
+        argv[i + 1] = words[i];
+    program_release(result);
+    program_run(result, argv);
+    ck_assert_msg(result->exit_code == exit_code, "%s: exit code %d instead of %d, said:\n%s%s", words[0],
+                  result->exit_code, exit_code, result->out.data, result->err.data);
 }
 
 void program_release(struct program_result *result)

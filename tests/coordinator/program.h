@@ -23,6 +23,10 @@ void program_run(struct program_result *result, const char *const *words);
 void program_run_to(struct program_result *result, int out_fd, const char *const *words);
 void program_release(struct program_result *result);
 
+/** `muster` with these words (up to NULL); fails the test, showing what was said, unless it ends with this exit
+ * code. What `result` held before is released. */
+void program_muster(struct program_result *result, int exit_code, const char *const *words);
+
 /** A fresh folder that is the current one until program_folder_leave, which removes it. */
 void program_folder_enter(void);
 void program_folder_leave(void);

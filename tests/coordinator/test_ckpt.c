@@ -7,8 +7,8 @@
 
 #include "base/alloc.h"
 #include "tests/coordinator/ckpt_fixture.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -702,10 +702,5 @@ int main(void)
     tcase_add_test(tcase, a_full_disk_says_how_much_was_needed);
     tcase_add_test(tcase, memory_short_at_any_point_is_reported_and_leaks_nothing);
     suite_add_tcase(suite, tcase);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failures = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -9,7 +9,6 @@
 #include "coordinator/ckpt/ckpt_retention.h"
 #include "tests/coordinator/ckpt_case.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -289,10 +288,5 @@ int main(void)
     tcase_add_test(tcase, hash_prints_digits_and_folder_and_recomputes);
     tcase_add_test(tcase, a_path_without_checkpoints_is_bad_input);
     suite_add_tcase(suite, tcase);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failures = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -3,13 +3,13 @@
  * The actions of `muster ckpt` as a person meets them: help, refusals, exit codes, and one way through all of
  * them with the real program.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/coordinator/model_ckpt.h"
 #include "tests/coordinator/program.h"
+#include "tests/suite.h"
 
 static const char model_keys[] = "type: gpt, num_layers: 1, hidden_size: 8, num_heads: 2, vocab_size: 11";
 
@@ -31,19 +31,8 @@ static void teardown(void)
     program_folder_leave();
 }
 
-static void muster(int exit_code, const char *const *words)
-{
-    char program[FS_PATH_MAX];
-    const char *argv[PROGRAM_WORDS_MAX] = {program, "ckpt"};
-    snprintf(program, sizeof program, "%s/muster", getenv("MUSTER_BIN"));
-    for (int i = 0; words[i] != NULL; i++)
-        argv[i + 2] = words[i];
-    program_release(&result);
-    program_run(&result, argv);
-    ck_assert_msg(result.exit_code == exit_code, "%s: exit code %d instead of %d, said:\n%s%s", words[0],
-                  result.exit_code, exit_code, result.out.data, result.err.data);
-}
-#define muster(exit_code, ...) muster(exit_code, (const char *const[]){__VA_ARGS__, NULL})
+#define muster(exit_code, ...)                                                                               \
+    program_muster(&result, exit_code, (const char *const[]){"ckpt", __VA_ARGS__, NULL})
 
 static void checkpoints_write(void)
 {
@@ -179,10 +168,5 @@ int main(void)
     tcase_add_test(actions, prune_keeps_what_it_says);
     Suite *suite = suite_create("ckpt actions");
     suite_add_tcase(suite, actions);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -9,8 +9,8 @@
 #include "base/alloc.h"
 #include "coordinator/ckpt/ckpt_tools.h"
 #include "tests/coordinator/model_ckpt.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,10 +116,5 @@ int main(int argc, char **argv)
     }
     Suite *suite = suite_create("golden checkpoint");
     suite_add_tcase(suite, golden);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

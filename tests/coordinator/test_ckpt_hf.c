@@ -7,8 +7,8 @@
 #include "base/alloc.h"
 #include "coordinator/ckpt/hf_source.h"
 #include "tests/coordinator/hf_case.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -263,10 +263,5 @@ int main(void)
     tcase_add_loop_test(tests, export_import_export_gives_the_same_bytes, 0, HF_CASE_MODELS);
     tcase_add_test(tests, without_an_output_the_import_is_where_a_run_looks_first);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -6,8 +6,8 @@
 #include "base/alloc.h"
 #include "coordinator/ckpt/hf_source.h"
 #include "tests/coordinator/hf_case.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -511,10 +511,5 @@ int main(void)
     tcase_add_test(refused, no_memory_anywhere_leaves_no_folder_and_no_block);
     suite_add_tcase(suite, import);
     suite_add_tcase(suite, refused);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

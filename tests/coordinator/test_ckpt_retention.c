@@ -4,8 +4,8 @@
  * the rules of ckpt_retention.h are stated here once more, as what must hold.
  */
 #include "coordinator/ckpt/ckpt_retention.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <math.h>
 
 enum { ENTRIES_MAX = 5, STATES = 4 };
@@ -126,10 +126,5 @@ int main(void)
     tcase_add_test(decisions, equal_steps_do_not_remove_each_other);
     Suite *suite = suite_create("ckpt retention");
     suite_add_tcase(suite, decisions);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

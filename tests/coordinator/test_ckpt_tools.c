@@ -8,8 +8,8 @@
 #include "coordinator/ckpt/npz_write.h"
 #include "tests/coordinator/ckpt_case.h"
 #include "tests/coordinator/model_ckpt.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -561,10 +561,5 @@ int main(void)
     suite_add_tcase(suite, diff);
     suite_add_tcase(suite, prune);
     suite_add_tcase(suite, npz);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -2,7 +2,6 @@
  *
  * The program as a person meets it: the real binary, its words, what it says where, and its exit codes.
  */
-#include <check.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "tests/coordinator/program.h"
+#include "tests/suite.h"
 
 static const char good_job[] = "name: good\n"
                                "model: {type: gpt, num_layers: 1, hidden_size: 16, num_heads: 2, "
@@ -41,20 +41,7 @@ static void setup(void)
     write_text();
 }
 
-/* `words` after the program's name, ending with NULL; the exit code is expected. */
-static void muster(int exit_code, const char *const *words)
-{
-    char program[FS_PATH_MAX];
-    const char *argv[PROGRAM_WORDS_MAX] = {program};
-    snprintf(program, sizeof program, "%s/muster", getenv("MUSTER_BIN"));
-    for (int i = 0; words[i] != NULL; i++)
-        argv[i + 1] = words[i];
-    program_release(&result);
-    program_run(&result, argv);
-    ck_assert_msg(result.exit_code == exit_code, "%s: exit code %d instead of %d, said:\n%s%s", words[0],
-                  result.exit_code, exit_code, result.out.data, result.err.data);
-}
-#define muster(exit_code, ...) muster(exit_code, (const char *const[]){__VA_ARGS__, NULL})
+#define muster(exit_code, ...) program_muster(&result, exit_code, (const char *const[]){__VA_ARGS__, NULL})
 
 static void teardown(void)
 {
@@ -296,10 +283,5 @@ int main(void)
     tcase_add_test(cases, a_folder_without_checkpoints_is_bad_input);
     tcase_add_test(cases, an_output_that_cannot_be_written_is_a_failure);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

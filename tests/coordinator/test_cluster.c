@@ -3,7 +3,6 @@
  * The parts of a cluster run that need no cluster: lists of hosts, Slurm's words for time and jobs, the batch
  * script, meters and networks described by made-up folders, and what is made of measurements.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "coordinator/cluster/slurm_record.h"
 #include "coordinator/cluster/slurm_script.h"
 #include "tests/coordinator/program.h"
+#include "tests/suite.h"
 
 static struct text text;
 
@@ -473,10 +473,5 @@ int main(void)
     tcase_add_test(cases, measurements_become_medians_and_speed_ups);
     tcase_add_test(cases, weak_scaling_counts_samples_not_steps);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -3,7 +3,6 @@
  * Hosts of a file and of an allocation: how they are read and written back, who answers, who is left out
  * when, and how many ranks the rest is good for.
  */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +11,7 @@
 #include "coordinator/cluster/hosts.h"
 #include "coordinator/cluster/reach.h"
 #include "tests/coordinator/program.h"
+#include "tests/suite.h"
 
 static struct hosts hosts;
 static struct text text;
@@ -253,10 +253,5 @@ int main(void)
     tcase_add_test(cases, who_does_not_answer_in_time_is_told_from_who_does);
     tcase_add_test(cases, the_nodes_of_an_allocation_are_asked_by_a_step);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

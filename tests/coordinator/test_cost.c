@@ -4,7 +4,6 @@
  * number and making everything else free. Then what must hold for any machine: faster parts never make a step
  * slower.
  */
-#include <check.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "coordinator/cost/cost.h"
 #include "coordinator/cost/cost_terms.h"
 #include "coordinator/cost/machine_fields.h"
+#include "tests/suite.h"
 
 /* 4 blocks of width 256 on 4 x 32 tokens a slot; 8 slots, 4 logical workers; 2.3 million weights in 9
  * buckets. */
@@ -552,10 +552,5 @@ int main(void)
     tcase_add_test(tests, the_printed_prediction_says_what_it_assumes_and_what_does_not_fit);
     tcase_add_test(tests, the_json_is_the_plan_with_the_prediction_in_it);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return suite_run(suite);
 }

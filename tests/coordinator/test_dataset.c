@@ -7,8 +7,8 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -420,10 +420,5 @@ int main(void)
     tcase_add_test(tcase, threads_read_at_once_without_allocating);
     tcase_add_test(tcase, a_description_names_format_counts_and_largest_token);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

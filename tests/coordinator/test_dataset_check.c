@@ -5,8 +5,8 @@
 #include "tests/coordinator/data_files.h"
 
 #include "base/alloc.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <string.h>
 
 static struct muster_error err;
@@ -195,10 +195,5 @@ int main(void)
     tcase_add_test(tcase, an_mlp_refuses_text);
     tcase_add_test(tcase, short_memory_is_no_error_of_the_job);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

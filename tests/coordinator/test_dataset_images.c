@@ -8,8 +8,8 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -293,10 +293,5 @@ int main(void)
     tcase_add_test(tcase, gzip_files_of_several_members_are_one_stream);
     tcase_add_test(tcase, the_real_mnist_is_read);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

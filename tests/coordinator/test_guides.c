@@ -3,7 +3,6 @@
  * What the guides say, held against the programs: commands have the verbs and options that --help knows, keys
  * are keys of a job, and the messages that CLUSTER.md explains are ones that the sources can print.
  */
-#include <check.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +11,7 @@
 #include "base/alloc.h"
 #include "coordinator/job/job_fields.h"
 #include "tests/coordinator/program.h"
+#include "tests/suite.h"
 
 enum {
     FILE_BYTES_MAX = 1 << 24,
@@ -327,10 +327,5 @@ int main(void)
     tcase_add_test(cases, every_message_that_is_explained_is_one_that_a_program_prints);
     tcase_add_test(cases, every_command_and_every_key_in_a_guide_exists);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -3,7 +3,6 @@
  * What other parts rely on in a good job: defaults, the resolved job that reads back the same, the hash that
  * changes with what shapes the result and with nothing else. Files that are wrong are in test_job_errors.c.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "coordinator/job/job_fields.h"
 #include "coordinator/job/job_value.h"
 #include "tests/coordinator/job_outcome.h"
+#include "tests/suite.h"
 
 static struct job *job_of(const char *yaml)
 {
@@ -518,10 +518,5 @@ int main(void)
     tcase_add_test(tests, no_alias_shadows_a_key_and_every_default_is_in_its_range);
     tcase_add_test(tests, the_jobs_that_come_with_the_project_are_good);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures > 0 ? 1 : 0;
+    return suite_run(suite);
 }

@@ -3,13 +3,13 @@
  * Job files are written by people: each file that is wrong must be refused at the line and column of the
  * slip, in words that help. And by anybody: no file may cost more than its size.
  */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "coordinator/job/job.h"
 #include "tests/coordinator/job_outcome.h"
+#include "tests/suite.h"
 
 /* Jobs with one error each, and how its line begins after "runs/job.yaml". */
 static const struct {
@@ -364,10 +364,5 @@ int main(void)
     tcase_add_test(tests, the_size_of_a_file_is_limited);
     tcase_add_test(tests, a_job_that_can_not_be_read_is_the_callers_mistake);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures > 0 ? 1 : 0;
+    return suite_run(suite);
 }

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "tests/coordinator/job_outcome.h"
 #include "tests/coordinator/program.h"
+#include "tests/suite.h"
 
 static struct outcome outcome;
 
@@ -201,10 +202,5 @@ int main(void)
     tcase_add_test(cases, there_is_room_for_so_many_and_no_more);
     tcase_add_test(cases, a_failed_allocation_anywhere_is_reported_and_leaks_nothing);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -3,7 +3,6 @@
  * How a run is watched, with a fake mpirun that says what it was given and itself sends the signals, so that
  * every event has its order and nothing waits for a clock: launch_run in this process, then the real binary.
  */
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include "base/alloc.h"
 #include "coordinator/cli/launch.h"
 #include "tests/coordinator/program.h"
+#include "tests/suite.h"
 
 enum { LONG_MS = 600000 };
 
@@ -341,10 +341,5 @@ int main(void)
     tcase_add_test(cases, mpirun_does_not_outlive_a_killed_muster);
     tcase_add_test(cases, generate_becomes_the_worker);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -3,7 +3,6 @@
  * The parts of a launch that need no process: the command, what is taken out of mpirun's standard error, and
  * which leftovers are removed.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "coordinator/cli/launch_banners.h"
 #include "coordinator/cli/launch_leftovers.h"
 #include "tests/coordinator/program.h"
+#include "tests/suite.h"
 
 #define DASHES "--------------------------------------------------------------------------\n"
 
@@ -276,10 +276,5 @@ int main(void)
     tcase_add_test(cases, what_one_mpirun_left_is_removed_and_nothing_else);
     tcase_add_test(cases, segments_stay_when_the_session_does_not_name_its_job);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -3,12 +3,12 @@
  * Machine profiles: what is read, what is refused and where, what stands in for numbers that are missing, and
  * that the shipped ones can be used.
  */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "coordinator/cost/machine.h"
+#include "tests/suite.h"
 
 static const char sample[] = "name: box\n"
                              "source: \"measured by hand\"\n"
@@ -308,10 +308,5 @@ int main(void)
     tcase_add_test(tests, auto_without_a_measurement_and_none_give_no_profile);
     tcase_add_test(tests, a_failed_allocation_is_reported_and_nothing_leaks);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return suite_run(suite);
 }

@@ -3,13 +3,13 @@
  * The plan: what depends on the job alone must not move with the number of ranks, what depends on the ranks
  * must tile without gap or overlap, and every byte must be accounted for.
  */
-#include <check.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "coordinator/plan/plan.h"
+#include "tests/suite.h"
 
 /* About 4.6 million weights: several buckets of 1 MB, one of 25. */
 static const char plan_yaml[] = "name: plan\n"
@@ -573,10 +573,5 @@ int main(void)
     suite_add_tcase(suite, mapping);
     suite_add_tcase(suite, memory);
     suite_add_tcase(suite, rest);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -2,13 +2,13 @@
  *
  * `muster plan` with a machine's profile, as a person meets it: the real binary and the profiles beside it.
  */
-#include <check.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/coordinator/program.h"
+#include "tests/suite.h"
 
 static const char job_yaml[] =
     "name: good\n"
@@ -36,19 +36,8 @@ static void teardown(void)
     program_folder_leave();
 }
 
-static void plan(int exit_code, const char *const *words)
-{
-    char program[FS_PATH_MAX];
-    const char *argv[PROGRAM_WORDS_MAX] = {program, "plan", "good.yaml"};
-    snprintf(program, sizeof program, "%s/muster", getenv("MUSTER_BIN"));
-    for (int i = 0; words[i] != NULL; i++)
-        argv[i + 3] = words[i];
-    program_release(&result);
-    program_run(&result, argv);
-    ck_assert_msg(result.exit_code == exit_code, "exit code %d instead of %d, said:\n%s%s", result.exit_code,
-                  exit_code, result.out.data, result.err.data);
-}
-#define plan(exit_code, ...) plan(exit_code, (const char *const[]){__VA_ARGS__, NULL})
+#define plan(exit_code, ...)                                                                                 \
+    program_muster(&result, exit_code, (const char *const[]){"plan", "good.yaml", __VA_ARGS__, NULL})
 
 START_TEST(clusters_nobody_has_are_predicted_with_what_is_assumed)
 {
@@ -135,7 +124,7 @@ START_TEST(a_wrong_profile_is_told_with_every_place)
     plan(2, "--profile", "bad.yaml");
     program_expect(&result.err, "bad.yaml:4:1: rates.stream: is required");
     program_expect(&result.err, "bad.yaml:6:3: rates.\"steam\": unknown key; did you mean stream?");
-    program_expect(&result.err, "the machine profile has 2 errors");
+    program_expect(&result.err, "2 errors in the machine profile");
     plan(2, "--profile", "h200-ndx");
     program_expect(&result.err, "no machine profile \"h200-ndx\"; did you mean h200-ndr?");
     program_expect(&result.err, "a100-hdr");
@@ -170,10 +159,5 @@ int main(void)
     tcase_add_test(tests, a_wrong_profile_is_told_with_every_place);
     tcase_add_test(tests, the_json_has_the_prediction);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return suite_run(suite);
 }

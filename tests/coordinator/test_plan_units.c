@@ -3,11 +3,11 @@
  * Units and ZeRO stages in the plan: no operation may ever find another unit's weights in its window, no two
  * gradients may share memory while they live, and what each stage keeps must be what its name says.
  */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/plan/plan.h"
+#include "tests/suite.h"
 
 enum { UNIT_CASES = 3 * 2 * 3 * 3 };
 
@@ -313,10 +313,5 @@ int main(void)
     Suite *suite = suite_create("units and stages");
     suite_add_tcase(suite, units);
     suite_add_tcase(suite, stages);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -6,8 +6,8 @@
 #include "coordinator/ckpt/safetensors.h"
 
 #include "base/alloc.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -142,10 +142,5 @@ int main(void)
     tcase_add_test(tcase, every_lie_in_a_header_is_refused);
     tcase_add_test(tcase, a_length_field_is_not_believed);
     suite_add_tcase(suite, tcase);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failures = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -3,7 +3,6 @@
  * What a killed supervisor leaves: processes that carry the run's id, a launcher's session folder and its
  * segments. Those of another run stay.
  */
-#include <check.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include "coordinator/supervise/supervise_cleanup.h"
 #include "coordinator/supervise/supervise_folder.h"
 #include "tests/coordinator/program.h"
+#include "tests/suite.h"
 
 static char id[SUPERVISE_ID_SIZE];
 
@@ -143,10 +143,5 @@ int main(void)
     tcase_add_test(cases, what_the_noted_launcher_left_is_removed_once_it_has_ended);
     tcase_add_test(cases, a_launcher_of_another_host_or_none_is_left_alone);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -2,10 +2,10 @@
  *
  * Whole histories of deaths, judged without a process and without a clock.
  */
-#include <check.h>
 #include <string.h>
 
 #include "coordinator/supervise/supervise_policy.h"
+#include "tests/suite.h"
 
 static const struct supervise_limits limits = {.max_restarts = 8, .give_up_after = 5, .backoff_s = 1.0};
 static struct supervise_history history;
@@ -109,10 +109,5 @@ int main(void)
     tcase_add_test(cases, the_wait_stays_below_a_minute);
     tcase_add_test(cases, a_budget_of_none_means_none);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }
