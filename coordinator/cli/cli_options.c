@@ -56,6 +56,9 @@ static enum muster_status option_unknown(const struct parsing *parsing, const ch
     if (near != NULL)
         return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "unknown option %s; did you mean --%s?", word,
                                 near);
+    if (memchr(word, '.', 2 + name_length) != NULL && option_by_name(parsing, "set", 3) != NULL)
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                "unknown option %s; a key of the job is set by --set KEY=VALUE", word);
     return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "unknown option %s", word);
 }
 
@@ -187,10 +190,15 @@ bool cli_operands_count(struct cli *cli, const struct cli_operands *operands, in
     struct muster_error err;
     if (operands->count >= min && operands->count <= max)
         return true;
+    const char *odd = operands->count > max ? operands->items[max] : "";
     if (operands->count < min)
         muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "%s is missing", what);
+    else if (odd[strspn(odd, "abcdefghijklmnopqrstuvwxyz_.")] == '=' &&
+             strstr(cli->verb->usage, "--set ") != NULL)
+        muster_error_set(&err, MUSTER_ERR_BAD_INPUT,
+                         "\"%s\" is one word too many; a key of the job is set by --set %s", odd, odd);
     else
-        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "\"%s\" is one word too many", operands->items[max]);
+        muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "\"%s\" is one word too many", odd);
     *exit_code = cli_fail_usage(cli, &err);
     return false;
 }
