@@ -20,6 +20,25 @@ enum muster_status kernels_host_capture_run(struct kernels *k, void *recorded, s
 void kernels_host_capture_free(struct kernels *k, void *recorded);
 enum muster_status kernels_host_synchronise(struct kernels *k, struct muster_error *err);
 
+/* A range of elements that all have weight decay, or all have none. Begins as zeroes, or with `end` where the
+ * first one is to start. */
+struct host_range {
+    int64_t at, end;
+    bool decays;
+};
+
+/* Goes on to the next range before `limit`; false where there is none. */
+static inline bool host_range_next(struct host_range *range, const struct update_decay *decay, int64_t limit)
+{
+    int turn = 0;
+    range->at = range->end;
+    while (turn < decay->turn_count && decay->turns[turn] <= range->at)
+        turn++;
+    range->decays = turn % 2 == 0;
+    range->end = turn < decay->turn_count && decay->turns[turn] < limit ? decay->turns[turn] : limit;
+    return range->at < limit;
+}
+
 /* The entries above, for a table's initialiser. */
 #define KERNELS_HOST_ENTRIES                                                                                 \
     .memory_allocate = kernels_host_allocate, .memory_free = kernels_host_free,                              \

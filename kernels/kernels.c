@@ -270,6 +270,14 @@ enum muster_status kernels_head_loss(struct kernels *k, const struct head_loss_a
     return kernels_check_failed(&check, err) ? check.status : k->ops->head_loss(k, a, err);
 }
 
+static void kernels_check_decay(struct kernels_check *check, const struct update_decay *decay)
+{
+    bool rise = decay->turn_count >= 0 && (decay->turn_count == 0 || decay->turns != NULL);
+    for (int i = 0; rise && i < decay->turn_count; i++)
+        rise = decay->turns[i] > (i == 0 ? -1 : decay->turns[i - 1]);
+    kernels_check_that(check, rise, "turns of weight decay that rise");
+}
+
 enum muster_status kernels_adamw(struct kernels *k, const struct adamw_args *a, struct muster_error *err)
 {
     struct kernels_check check = kernels_check_start("adamw");
@@ -278,6 +286,7 @@ enum muster_status kernels_adamw(struct kernels *k, const struct adamw_args *a, 
     kernels_check_that(&check, a->count == 0 || (a->m != NULL && a->v != NULL), "m and v");
     kernels_check_that(&check, a->bias_correction1 > 0.0f && a->bias_correction2 > 0.0f,
                        "positive bias corrections");
+    kernels_check_decay(&check, &a->decay);
     return kernels_check_failed(&check, err) ? check.status : k->ops->adamw(k, a, err);
 }
 
@@ -287,6 +296,7 @@ enum muster_status kernels_sgd(struct kernels *k, const struct sgd_args *a, stru
     kernels_check_that(&check, a->count >= 0, "a count of at least 0");
     kernels_check_that(&check, a->count == 0 || (a->param != NULL && a->grad != NULL && a->momentum != NULL),
                        "param, grad and momentum");
+    kernels_check_decay(&check, &a->decay);
     return kernels_check_failed(&check, err) ? check.status : k->ops->sgd(k, a, err);
 }
 

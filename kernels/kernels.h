@@ -185,7 +185,14 @@ struct head_loss_args {
     void *dx;     /* [tokens, width] or NULL: evaluation */
     float *dw;    /* += */
     float *dbias; /* += or NULL */
-    void *work;   /* ops_head_loss_bytes() */
+    void *work;   /* ops_head_loss_bytes(), on a device ops_device_head_loss_bytes() */
+};
+
+/** Which elements of an updated range have weight decay: those before turns[0], not those from there to
+ * turns[1], and so on in turn; turns rise. Without turns all have. */
+struct update_decay {
+    const int64_t *turns;
+    int turn_count;
 };
 
 /** One contiguous range of the flat parameter space. Decoupled weight decay (Loshchilov & Hutter, "Decoupled
@@ -199,6 +206,7 @@ struct adamw_args {
     float *m, *v;
     float grad_scale; /* clipping coefficient, multiplies grad */
     float lr, beta1, beta2, epsilon, weight_decay;
+    struct update_decay decay;
     float bias_correction1, bias_correction2; /* 1 - beta^t */
 };
 
@@ -212,6 +220,7 @@ struct sgd_args {
     const float *grad;
     float *momentum;
     float grad_scale, lr, mu, weight_decay;
+    struct update_decay decay;
     bool nesterov;
 };
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Updates the ranges a rank holds. Weight decay differs from parameter to parameter, so the held ranges are
- * cut once into segments of one parameter each; an element's update depends on nothing but its own history,
- * so the cuts cannot change a bit. With offload the gradient is copied to the host, updated there and the
- * rounded weights are copied back, one bucket after the other.
+ * Updates the ranges a rank holds, each in one call: where weight decay begins and ends in it is found once.
+ * An element's update depends on nothing but its own history, so the cuts cannot change a bit. With offload
+ * the gradient is copied to the host, updated there and the rounded weights are copied back, one bucket after
+ * the other.
  */
 #ifndef MUSTER_WORKER_OPTIMIZER_H
 #define MUSTER_WORKER_OPTIMIZER_H

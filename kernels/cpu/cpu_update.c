@@ -5,10 +5,11 @@
  */
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/cpu_vector.h"
+#include "kernels/host.h"
 
 enum { CPU_UPDATE_BLOCK = 65536 };
 
-static void cpu_adamw_block(const struct adamw_args *a, int64_t at, int64_t end)
+static void cpu_adamw_range(const struct adamw_args *a, int64_t at, int64_t end, float weight_decay)
 {
     const float rise1 = (float)(1.0 - (double)a->beta1), rise2 = (float)(1.0 - (double)a->beta2);
     const float inverse1 = 1.0f / a->bias_correction1, inverse2 = 1.0f / a->bias_correction2;
@@ -18,7 +19,7 @@ static void cpu_adamw_block(const struct adamw_args *a, int64_t at, int64_t end)
         cpu_vec v = a->beta2 * cpu_fetch(a->v, i, end) + rise2 * (grad * grad);
         cpu_keep(a->m, i, end, m);
         cpu_keep(a->v, i, end, v);
-        cpu_vec move = (m * inverse1) / (cpu_sqrt(v * inverse2) + a->epsilon) + a->weight_decay * param;
+        cpu_vec move = (m * inverse1) / (cpu_sqrt(v * inverse2) + a->epsilon) + weight_decay * param;
         param = param - a->lr * move;
         cpu_keep(a->param, i, end, param);
         if (a->param_rounded != NULL)
@@ -30,16 +31,19 @@ CPU_OPERATION(cpu_adamw, adamw_args)
 {
     (void)err;
 #pragma omp parallel for schedule(static) num_threads(k->threads)
-    for (int64_t at = 0; at < a->count; at += CPU_UPDATE_BLOCK)
-        cpu_adamw_block(a, at, cpu_least(at + CPU_UPDATE_BLOCK, a->count));
+    for (int64_t at = 0; at < a->count; at += CPU_UPDATE_BLOCK) {
+        int64_t end = cpu_least(at + CPU_UPDATE_BLOCK, a->count);
+        for (struct host_range range = {.end = at}; host_range_next(&range, &a->decay, end);)
+            cpu_adamw_range(a, range.at, range.end, range.decays ? a->weight_decay : 0.0f);
+    }
     return MUSTER_OK;
 }
 
-static void cpu_sgd_block(const struct sgd_args *a, int64_t at, int64_t end)
+static void cpu_sgd_range(const struct sgd_args *a, int64_t at, int64_t end, float weight_decay)
 {
     for (int64_t i = at; i < end; i += CPU_LANES) {
         cpu_vec param = cpu_fetch(a->param, i, end);
-        cpu_vec grad = cpu_fetch(a->grad, i, end) * a->grad_scale + a->weight_decay * param;
+        cpu_vec grad = cpu_fetch(a->grad, i, end) * a->grad_scale + weight_decay * param;
         cpu_vec momentum = a->mu * cpu_fetch(a->momentum, i, end) + grad;
         cpu_keep(a->momentum, i, end, momentum);
         param = param - a->lr * (a->nesterov ? grad + a->mu * momentum : momentum);
@@ -53,8 +57,11 @@ CPU_OPERATION(cpu_sgd, sgd_args)
 {
     (void)err;
 #pragma omp parallel for schedule(static) num_threads(k->threads)
-    for (int64_t at = 0; at < a->count; at += CPU_UPDATE_BLOCK)
-        cpu_sgd_block(a, at, cpu_least(at + CPU_UPDATE_BLOCK, a->count));
+    for (int64_t at = 0; at < a->count; at += CPU_UPDATE_BLOCK) {
+        int64_t end = cpu_least(at + CPU_UPDATE_BLOCK, a->count);
+        for (struct host_range range = {.end = at}; host_range_next(&range, &a->decay, end);)
+            cpu_sgd_range(a, range.at, range.end, range.decays ? a->weight_decay : 0.0f);
+    }
     return MUSTER_OK;
 }
 

@@ -5,7 +5,45 @@
  */
 #include "kernels/cuda/cuda_device.cuh"
 
-enum { UPDATE_GROUP = 4 };
+enum { UPDATE_GROUP = 4, UPDATE_TURNS = 128, SQUARES_THREADS_MAX = 1024 };
+
+/* The turns of weight decay as a launch carries them. */
+struct update_turns {
+    int64_t at[UPDATE_TURNS];
+    int count;
+};
+
+/* The weight decay of a group of elements. */
+static __device__ __forceinline__ void update_decays(const struct update_turns &turns, int64_t at,
+                                                     float weight_decay, float (&decays)[UPDATE_GROUP])
+{
+    int turn = 0, beyond = turns.count;
+    while (turn < beyond) {
+        const int middle = (turn + beyond) / 2;
+        if (turns.at[middle] <= at)
+            turn = middle + 1;
+        else
+            beyond = middle;
+    }
+    for (int i = 0; i < UPDATE_GROUP; i++) {
+        if (turn < turns.count && turns.at[turn] <= at + i)
+            turn++;
+        decays[i] = turn % 2 == 0 ? weight_decay : 0.0f;
+    }
+}
+
+/* Takes up to UPDATE_TURNS turns from `first` on; returns where the elements end that they decide about. */
+static int64_t update_turns_take(const struct update_decay *decay, int first, int64_t count,
+                                 struct update_turns *turns)
+{
+    const int left = decay->turn_count - first;
+    turns->count = left < UPDATE_TURNS ? left : UPDATE_TURNS;
+    for (int i = 0; i < turns->count; i++)
+        turns->at[i] = decay->turns[first + i];
+    return left > UPDATE_TURNS && decay->turns[first + UPDATE_TURNS] < count
+               ? decay->turns[first + UPDATE_TURNS]
+               : count;
+}
 
 static __device__ __forceinline__ void update_store_rounded(uint16_t *rounded, enum dtype dtype, int64_t at,
                                                             int64_t there, bool aligned,
@@ -19,12 +57,14 @@ static __device__ __forceinline__ void update_store_rounded(uint16_t *rounded, e
         cuda_group_store(reinterpret_cast<struct cuda_bf16 *>(rounded) + at, there, aligned, values);
 }
 
-static __global__ void adamw_kernel(struct adamw_args a, float rise1, float rise2, bool aligned)
+static __global__ void adamw_kernel(struct adamw_args a, struct update_turns turns, int64_t first,
+                                    int64_t end, float rise1, float rise2, bool aligned)
 {
-    const int64_t at = cuda_thread_index() * UPDATE_GROUP, there = a.count - at;
+    const int64_t at = first + cuda_thread_index() * UPDATE_GROUP, there = end - at;
     if (there <= 0)
         return;
-    float grad[UPDATE_GROUP], m[UPDATE_GROUP], v[UPDATE_GROUP], param[UPDATE_GROUP];
+    float grad[UPDATE_GROUP], m[UPDATE_GROUP], v[UPDATE_GROUP], param[UPDATE_GROUP], decays[UPDATE_GROUP];
+    update_decays(turns, at, a.weight_decay, decays);
     cuda_group_load(a.grad + at, there, aligned, grad);
     cuda_group_load(a.m + at, there, aligned, m);
     cuda_group_load(a.v + at, there, aligned, v);
@@ -34,7 +74,7 @@ static __global__ void adamw_kernel(struct adamw_args a, float rise1, float rise
         m[i] = a.beta1 * m[i] + rise1 * g;
         v[i] = a.beta2 * v[i] + rise2 * (g * g);
         const float mean = m[i] / a.bias_correction1, variance = v[i] / a.bias_correction2;
-        const float move = mean / (sqrtf(variance) + a.epsilon) + a.weight_decay * param[i];
+        const float move = mean / (sqrtf(variance) + a.epsilon) + decays[i] * param[i];
         param[i] = param[i] - a.lr * move;
     }
     cuda_group_store(a.m + at, there, aligned, m);
@@ -45,27 +85,34 @@ static __global__ void adamw_kernel(struct adamw_args a, float rise1, float rise
 
 CUDA_OPERATION(adamw, adamw_args)
 {
-    if (a->count == 0)
-        return MUSTER_OK;
     const bool aligned = cuda_aligned(a->param) && cuda_aligned(a->grad) && cuda_aligned(a->m) &&
                          cuda_aligned(a->v) && cuda_aligned(a->param_rounded);
     const float rise1 = (float)(1.0 - (double)a->beta1), rise2 = (float)(1.0 - (double)a->beta2);
-    CUDA_LAUNCH(adamw_kernel, cuda_blocks(a->count, UPDATE_GROUP * CUDA_BLOCK), CUDA_BLOCK, 0,
-                cuda_kernels_from(k)->stream, *a, rise1, rise2, aligned);
+    int64_t end = 0;
+    for (int turn = 0; end < a->count; turn += UPDATE_TURNS) {
+        struct update_turns turns;
+        const int64_t first = end;
+        end = update_turns_take(&a->decay, turn, a->count, &turns);
+        CUDA_LAUNCH(adamw_kernel, cuda_blocks(end - first, UPDATE_GROUP * CUDA_BLOCK), CUDA_BLOCK, 0,
+                    cuda_kernels_from(k)->stream, *a, turns, first, end, rise1, rise2,
+                    aligned && first % UPDATE_GROUP == 0);
+    }
     return cuda_launched("adamw", err);
 }
 
-static __global__ void sgd_kernel(struct sgd_args a, bool aligned)
+static __global__ void sgd_kernel(struct sgd_args a, struct update_turns turns, int64_t first, int64_t end,
+                                  bool aligned)
 {
-    const int64_t at = cuda_thread_index() * UPDATE_GROUP, there = a.count - at;
+    const int64_t at = first + cuda_thread_index() * UPDATE_GROUP, there = end - at;
     if (there <= 0)
         return;
-    float grad[UPDATE_GROUP], momentum[UPDATE_GROUP], param[UPDATE_GROUP];
+    float grad[UPDATE_GROUP], momentum[UPDATE_GROUP], param[UPDATE_GROUP], decays[UPDATE_GROUP];
+    update_decays(turns, at, a.weight_decay, decays);
     cuda_group_load(a.grad + at, there, aligned, grad);
     cuda_group_load(a.momentum + at, there, aligned, momentum);
     cuda_group_load(a.param + at, there, aligned, param);
     for (int i = 0; i < UPDATE_GROUP; i++) {
-        const float g = grad[i] * a.grad_scale + a.weight_decay * param[i];
+        const float g = grad[i] * a.grad_scale + decays[i] * param[i];
         momentum[i] = a.mu * momentum[i] + g;
         param[i] = param[i] - a.lr * (a.nesterov ? g + a.mu * momentum[i] : momentum[i]);
     }
@@ -76,18 +123,23 @@ static __global__ void sgd_kernel(struct sgd_args a, bool aligned)
 
 CUDA_OPERATION(sgd, sgd_args)
 {
-    if (a->count == 0)
-        return MUSTER_OK;
     const bool aligned = cuda_aligned(a->param) && cuda_aligned(a->grad) && cuda_aligned(a->momentum) &&
                          cuda_aligned(a->param_rounded);
-    CUDA_LAUNCH(sgd_kernel, cuda_blocks(a->count, UPDATE_GROUP * CUDA_BLOCK), CUDA_BLOCK, 0,
-                cuda_kernels_from(k)->stream, *a, aligned);
+    int64_t end = 0;
+    for (int turn = 0; end < a->count; turn += UPDATE_TURNS) {
+        struct update_turns turns;
+        const int64_t first = end;
+        end = update_turns_take(&a->decay, turn, a->count, &turns);
+        CUDA_LAUNCH(sgd_kernel, cuda_blocks(end - first, UPDATE_GROUP * CUDA_BLOCK), CUDA_BLOCK, 0,
+                    cuda_kernels_from(k)->stream, *a, turns, first, end,
+                    aligned && first % UPDATE_GROUP == 0);
+    }
     return cuda_launched("sgd", err);
 }
 
 /* A block sums a chunk: groups of four elements are dealt to its threads in turn. */
-static __global__ void squares_kernel(const float *x, int64_t count, int64_t chunk, bool aligned,
-                                      double *sums)
+static __global__ void __launch_bounds__(SQUARES_THREADS_MAX)
+    squares_kernel(const float *x, int64_t count, int64_t chunk, bool aligned, double *sums)
 {
     CUDA_SHARED(double, warps, CUDA_WARPS_MAX);
     const int64_t begin = blockIdx.x * chunk, end = begin + chunk < count ? begin + chunk : count;
@@ -107,8 +159,9 @@ enum muster_status cuda_sum_squares(struct kernels *k, const float *x, int64_t c
                                     double *sums, struct muster_error *err)
 {
     const bool aligned = cuda_aligned(x) && chunk % UPDATE_GROUP == 0;
-    CUDA_LAUNCH(squares_kernel, cuda_blocks(count, chunk), CUDA_BLOCK, 0, cuda_kernels_from(k)->stream, x,
-                count, chunk, aligned, sums);
+    const unsigned threads = cuda_row_threads(cuda_divide_up(chunk, UPDATE_GROUP), SQUARES_THREADS_MAX);
+    CUDA_LAUNCH(squares_kernel, cuda_blocks(count, chunk), threads, 0, cuda_kernels_from(k)->stream, x, count,
+                chunk, aligned, sums);
     return cuda_launched("sum_squares", err);
 }
 

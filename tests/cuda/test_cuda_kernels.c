@@ -11,7 +11,7 @@
 #include "cudart_standin.h"
 #include "kernels/cuda/cuda_internal.h"
 #include "tests/cuda/tolerance.h"
-#include "tests/kernels/compare.h"
+#include "tests/kernels/cases.h"
 
 enum { DTYPES = 3 };
 
@@ -67,64 +67,24 @@ START_TEST(activations_and_their_slopes_agree_with_the_reference)
 }
 END_TEST
 
-static enum muster_status swiglu_forward_call(struct kernels *k, const void *shape, void *const data[],
-                                              struct muster_error *err)
-{
-    const struct rows_shape *s = shape;
-    struct swiglu_args a = {.dtype = s->dtype, .tokens = s->rows, .width = s->columns};
-    a.gate_up = data[0], a.y = data[1];
-    return kernels_swiglu_forward(k, &a, err);
-}
-
-static enum muster_status swiglu_backward_call(struct kernels *k, const void *shape, void *const data[],
-                                               struct muster_error *err)
-{
-    const struct rows_shape *s = shape;
-    struct swiglu_args a = {.dtype = s->dtype, .tokens = s->rows, .width = s->columns};
-    a.gate_up = data[0], a.dy = data[1], a.dgate_up = data[2];
-    return kernels_swiglu_backward(k, &a, err);
-}
-
 START_TEST(swiglu_and_its_gradient_agree_with_the_reference)
 {
     for (int i = 0; i < ROWS_SIZES * DTYPES; i++) {
-        struct rows_shape s = {tolerance_dtypes[i % DTYPES], rows_sizes[i / DTYPES][0],
-                               rows_sizes[i / DTYPES][1], 0};
-        const int64_t count = s.rows * s.columns;
-        const struct compare_array forward[] = {
-            {COMPARE_INPUT, s.dtype, 2 * count, 0, -9, 9, NULL},
-            {COMPARE_OUTPUT, s.dtype, count, tolerance_of(s.dtype), 0, 0, NULL}};
-        const struct compare_array backward[] = {
-            {COMPARE_INPUT, s.dtype, 2 * count, 0, -9, 9, NULL},
-            {.role = COMPARE_INPUT, .dtype = s.dtype, .count = count},
-            {COMPARE_OUTPUT, s.dtype, 2 * count, tolerance_of(s.dtype), 0, 0, NULL}};
-        compare_run("swiglu_forward", forward, 2, swiglu_forward_call, &s);
-        compare_run("swiglu_backward", backward, 3, swiglu_backward_call, &s);
+        const int64_t *n = rows_sizes[i / DTYPES];
+        const struct case_rows s = {tolerance_dtypes[i % DTYPES], n[0], n[1]};
+        case_swiglu_run(&s, tolerance_of(s.dtype));
     }
 }
 END_TEST
 
-static enum muster_status dropout_call(struct kernels *k, const void *shape, void *const data[],
-                                       struct muster_error *err)
-{
-    const struct rows_shape *s = shape;
-    struct dropout_args a = {
-        .dtype = s->dtype, .count = s->rows * s->columns, .p = s->variant == 0 ? 0.1f : 0.0f};
-    a.key = rng_key_make(3, 1, 4, 1), a.x = data[0], a.y = data[s->variant == 2 ? 0 : 1];
-    return kernels_dropout(k, &a, err);
-}
-
-/* Variants: dropping, not dropping, in place. */
+/* Dropping, not dropping, in place. */
 START_TEST(dropout_drops_what_the_reference_drops)
 {
     for (int i = 0; i < ROWS_SIZES * DTYPES; i++) {
-        struct rows_shape s = {tolerance_dtypes[i % DTYPES], rows_sizes[i / DTYPES][0],
-                               rows_sizes[i / DTYPES][1], _i};
-        const int64_t count = s.rows * s.columns;
-        const struct compare_array arrays[] = {
-            {_i == 2 ? COMPARE_UPDATE : COMPARE_INPUT, s.dtype, count, tolerance_of(s.dtype), 0, 0, NULL},
-            {COMPARE_OUTPUT, s.dtype, _i == 2 ? 0 : count, tolerance_of(s.dtype), 0, 0, NULL}};
-        compare_run("dropout", arrays, 2, dropout_call, &s);
+        const int64_t *n = rows_sizes[i / DTYPES];
+        struct case_dropout s = {.dtype = tolerance_dtypes[i % DTYPES], .count = n[0] * n[1]};
+        s.p = _i == 1 ? 0.0f : 0.1f, s.in_place = _i == 2;
+        case_dropout_run(&s, tolerance_of(s.dtype));
     }
 }
 END_TEST
@@ -136,7 +96,7 @@ struct norm_shape {
     bool delta, bias, accumulate;
 };
 
-/* The last two do not fit into shared memory, one of them in one of the two directions only. */
+/* The last two give a thread more than one group of columns, one of them in fp32 only. */
 static const int64_t norm_sizes[][2] = {{1, 1},    {5, 7},    {11, 64},  {13, 100},
                                         {2, 1032}, {2, 5128}, {1, 10248}};
 enum { NORM_SIZES = sizeof norm_sizes / sizeof *norm_sizes };
@@ -247,64 +207,17 @@ START_TEST(a_norm_recomputed_from_the_stored_residual_has_the_same_bits)
 }
 END_TEST
 
-struct rope_shape {
-    enum dtype dtype;
-    int64_t tokens, sequence, heads, kv_heads, head_width;
-    bool inverse;
-};
-
-static enum muster_status rope_call(struct kernels *k, const void *shape, void *const data[],
-                                    struct muster_error *err)
-{
-    const struct rope_shape *s = shape;
-    struct rope_args a = {.dtype = s->dtype, .tokens = s->tokens, .sequence = s->sequence};
-    a.heads = s->heads, a.kv_heads = s->kv_heads, a.head_width = s->head_width;
-    a.base = 10000.0f, a.inverse = s->inverse, a.qkv = data[0];
-    return kernels_rope(k, &a, err);
-}
-
 START_TEST(rotary_positions_agree_with_the_reference)
 {
     static const int64_t sizes[][5] = {
         {1, 1, 1, 1, 2}, {12, 4, 3, 1, 10}, {70, 35, 2, 2, 64}, {5, 9, 1, 1, 34}, {6, 3, 9, 3, 16}};
     for (int i = 0; i < 5 * DTYPES; i++) {
         const int64_t *n = sizes[i / DTYPES];
-        struct rope_shape s = {tolerance_dtypes[i % DTYPES], n[0], n[1], n[2], n[3], n[4], _i == 1};
-        const struct compare_array arrays[] = {
-            {COMPARE_UPDATE, s.dtype, n[0] * (n[2] + 2 * n[3]) * n[4], tolerance_of(s.dtype), 0, 0, NULL}};
-        compare_run("rope", arrays, 1, rope_call, &s);
+        const struct case_rope s = {tolerance_dtypes[i % DTYPES], n[0], n[1], n[2], n[3], n[4], _i == 1};
+        case_rope_run(&s, tolerance_of(s.dtype));
     }
 }
 END_TEST
-
-struct embedding_shape {
-    enum dtype dtype;
-    int64_t tokens, sequence, width, vocabulary;
-    bool positions;
-};
-
-static struct embedding_args embedding_args_of(const struct embedding_shape *s)
-{
-    struct embedding_args a = {.dtype = s->dtype, .tokens = s->tokens, .sequence = s->sequence};
-    a.width = s->width, a.vocabulary = s->vocabulary;
-    return a;
-}
-
-static enum muster_status embedding_forward_call(struct kernels *k, const void *shape, void *const data[],
-                                                 struct muster_error *err)
-{
-    struct embedding_args a = embedding_args_of(shape);
-    a.ids = data[0], a.token_table = data[1], a.position_table = data[2], a.y = data[3];
-    return kernels_embedding_forward(k, &a, err);
-}
-
-static enum muster_status embedding_backward_call(struct kernels *k, const void *shape, void *const data[],
-                                                  struct muster_error *err)
-{
-    struct embedding_args a = embedding_args_of(shape);
-    a.ids = data[0], a.dy = data[1], a.dtoken_table = data[2], a.dposition_table = data[3];
-    return kernels_embedding_backward(k, &a, err);
-}
 
 /* The last two have rows with more tokens than a list holds, one of them in several pieces of the width. */
 START_TEST(embeddings_and_their_gradients_agree_with_the_reference)
@@ -313,24 +226,8 @@ START_TEST(embeddings_and_their_gradients_agree_with_the_reference)
                                        {9, 3, 1100, 2}, {1300, 260, 6, 2}, {600, 600, 16, 1}};
     for (int variant = 0; variant < 6; variant++) {
         const int64_t *n = sizes[_i];
-        struct embedding_shape s = {tolerance_dtypes[variant % 3], n[0], n[1], n[2], n[3], variant < 3};
-        const int64_t positions = s.positions ? s.sequence * s.width : 0;
-        char label[96];
-        const struct compare_array forward[] = {
-            {COMPARE_INPUT, DTYPE_I32, s.tokens, 0, 0, (double)s.vocabulary, NULL},
-            {.role = COMPARE_INPUT, .dtype = s.dtype, .count = s.vocabulary * s.width},
-            {.role = COMPARE_INPUT, .dtype = s.dtype, .count = positions},
-            {COMPARE_OUTPUT, s.dtype, s.tokens * s.width, 1e-7, 0, 0, NULL},
-        };
-        const struct compare_array backward[] = {
-            {COMPARE_INPUT, DTYPE_I32, s.tokens, 0, 0, (double)s.vocabulary, NULL},
-            {.role = COMPARE_INPUT, .dtype = s.dtype, .count = s.tokens * s.width},
-            {COMPARE_UPDATE, DTYPE_F32, s.vocabulary * s.width, 2e-5, 0, 0, NULL},
-            {COMPARE_UPDATE, DTYPE_F32, positions, 1e-5, 0, 0, NULL},
-        };
-        label_of(label, "embedding", s.tokens, s.width, s.dtype);
-        compare_run(label, forward, 4, embedding_forward_call, &s);
-        compare_run(label, backward, 4, embedding_backward_call, &s);
+        const struct case_embedding s = {tolerance_dtypes[variant % 3], n[0], n[1], n[2], n[3], variant < 3};
+        case_embedding_run(&s);
     }
 }
 END_TEST
@@ -364,50 +261,16 @@ START_TEST(rows_of_equal_tokens_are_added_in_token_order)
 }
 END_TEST
 
-struct update_shape {
-    int64_t count;
-    enum dtype rounded;
-    bool nesterov;
-};
-
-static enum muster_status adamw_call(struct kernels *k, const void *shape, void *const data[],
-                                     struct muster_error *err)
-{
-    const struct update_shape *s = shape;
-    struct adamw_args a = {.count = s->count, .param = data[0], .param_rounded = data[1], .grad = data[2]};
-    a.rounded_dtype = s->rounded, a.m = data[3], a.v = data[4], a.grad_scale = 0.7f, a.lr = 0.01f;
-    a.beta1 = 0.9f, a.beta2 = 0.95f, a.epsilon = 0.05f, a.weight_decay = 0.1f;
-    a.bias_correction1 = 0.271f, a.bias_correction2 = 0.142625f;
-    return kernels_adamw(k, &a, err);
-}
-
-static enum muster_status sgd_call(struct kernels *k, const void *shape, void *const data[],
-                                   struct muster_error *err)
-{
-    const struct update_shape *s = shape;
-    struct sgd_args a = {.count = s->count, .param = data[0], .param_rounded = data[1], .grad = data[2]};
-    a.rounded_dtype = s->rounded, a.momentum = data[3], a.grad_scale = 0.7f, a.lr = 0.01f, a.mu = 0.9f;
-    a.weight_decay = 0.1f, a.nesterov = s->nesterov;
-    return kernels_sgd(k, &a, err);
-}
-
 static const int64_t update_counts[] = {1, 4, 15, 1024, 2051};
 enum { UPDATE_COUNTS = sizeof update_counts / sizeof *update_counts };
 
+/* Without turns of weight decay, with some, and with more than one launch carries. */
 START_TEST(the_optimizers_agree_with_the_reference)
 {
-    for (int i = 0; i < UPDATE_COUNTS; i++) {
-        struct update_shape s = {update_counts[i], tolerance_dtypes[_i], _i == 1};
-        const struct compare_array arrays[] = {
-            {COMPARE_UPDATE, DTYPE_F32, s.count, 1e-6, 0, 0, NULL},
-            {COMPARE_OUTPUT, s.rounded, s.rounded == DTYPE_F32 ? 0 : s.count, tolerance_of(s.rounded), 0, 0,
-             NULL},
-            {.role = COMPARE_INPUT, .dtype = DTYPE_F32, .count = s.count},
-            {COMPARE_UPDATE, DTYPE_F32, s.count, 1e-6, 0, 0, NULL},
-            {COMPARE_UPDATE, DTYPE_F32, s.count, 1e-6, 0, 1, NULL},
-        };
-        compare_run("adamw", arrays, 5, adamw_call, &s);
-        compare_run("sgd", arrays, 4, sgd_call, &s);
+    static const int turns[] = {0, 5, CASE_TURNS_MAX};
+    for (int i = 0; i < 3 * UPDATE_COUNTS; i++) {
+        const struct case_update s = {update_counts[i / 3], tolerance_dtypes[_i], _i == 1, turns[i % 3]};
+        case_updates_run(&s, tolerance_of(s.rounded));
     }
 }
 END_TEST
@@ -427,81 +290,28 @@ START_TEST(an_update_cut_in_two_gives_the_same_bits)
         data[i] = whole[i], pieces[i] = cut[i];
         rest[i] = i == 1 ? NULL : cut[i] + CUT;
     }
-    struct update_shape s = {COUNT, DTYPE_F32, false}, first = {CUT, DTYPE_F32, false};
-    struct update_shape second = {COUNT - CUT, DTYPE_F32, false};
-    ck_assert_int_eq(adamw_call(compare_subject(), &s, data, NULL), MUSTER_OK);
-    ck_assert_int_eq(adamw_call(compare_subject(), &first, pieces, NULL), MUSTER_OK);
-    ck_assert_int_eq(adamw_call(compare_subject(), &second, rest, NULL), MUSTER_OK);
+    struct case_update s = {.count = COUNT}, first = {.count = CUT}, second = {.count = COUNT - CUT};
+    ck_assert_int_eq(case_adamw_call(compare_subject(), &s, data, NULL), MUSTER_OK);
+    ck_assert_int_eq(case_adamw_call(compare_subject(), &first, pieces, NULL), MUSTER_OK);
+    ck_assert_int_eq(case_adamw_call(compare_subject(), &second, rest, NULL), MUSTER_OK);
     ck_assert_mem_eq(all + COUNT, all + 4 * COUNT, 3 * COUNT * sizeof *all);
     cudaFree(all);
 }
 END_TEST
 
-static enum muster_status add_call(struct kernels *k, const void *shape, void *const data[],
-                                   struct muster_error *err)
-{
-    return kernels_add(k, data[0], data[1], *(const int64_t *)shape, err);
-}
-
-static enum muster_status round_call(struct kernels *k, const void *shape, void *const data[],
-                                     struct muster_error *err)
-{
-    const struct update_shape *s = shape;
-    return kernels_round_to(k, s->rounded, data[0], data[1], s->count, err);
-}
-
 START_TEST(sums_and_casts_are_exactly_those_of_the_reference)
 {
-    for (int i = 0; i < UPDATE_COUNTS; i++) {
-        const int64_t count = update_counts[i];
-        const struct compare_array sum[] = {{.role = COMPARE_UPDATE, .dtype = DTYPE_F32, .count = count},
-                                            {.role = COMPARE_INPUT, .dtype = DTYPE_F32, .count = count}};
-        compare_run("add", sum, 2, add_call, &count);
-        for (int d = 1; d < DTYPES; d++) {
-            struct update_shape s = {count, tolerance_dtypes[d], false};
-            const struct compare_array cast[] = {{.role = COMPARE_OUTPUT, .dtype = s.rounded, .count = count},
-                                                 {COMPARE_INPUT, DTYPE_F32, count, 0, -7e4, 7e4, NULL}};
-            compare_run("round_to", cast, 2, round_call, &s);
-        }
-    }
+    for (int i = 0; i < UPDATE_COUNTS; i++)
+        case_vectors_run(update_counts[i]);
 }
 END_TEST
 
-enum { SQUARES_SUMS = 13 };
-
-struct squares_shape {
-    int64_t count, chunk;
-};
-
-/* The sums are doubles: each comes back in two floats. */
-static enum muster_status squares_call(struct kernels *k, const void *shape, void *const data[],
-                                       struct muster_error *err)
-{
-    const struct squares_shape *squares = shape;
-    double *sums = NULL;
-    cudaMallocHost((void **)&sums, SQUARES_SUMS * sizeof *sums);
-    memset(sums, 0, SQUARES_SUMS * sizeof *sums);
-    enum muster_status status = kernels_sum_squares(k, data[0], squares->count, squares->chunk, sums, err);
-    ck_assert_int_eq(cudaDeviceSynchronize(), cudaSuccess);
-    float *parts = data[1];
-    for (int i = 0; i < SQUARES_SUMS; i++, parts += 2) {
-        parts[0] = (float)sums[i];
-        parts[1] = (float)(sums[i] - (double)parts[0]);
-    }
-    cudaFreeHost(sums);
-    return status;
-}
-
 START_TEST(sums_of_squares_agree_with_the_reference_in_more_than_single_precision)
 {
-    static const struct squares_shape shapes[] = {{0, 1},       {1, 1},       {7, 3},        {13, 1},
-                                                  {1024, 1024}, {4097, 1024}, {13001, 1024}, {13001, 13001}};
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        const struct compare_array arrays[] = {
-            {.role = COMPARE_INPUT, .dtype = DTYPE_F32, .count = shapes[i].count},
-            {COMPARE_OUTPUT, DTYPE_F32, 2 * SQUARES_SUMS, 1e-12, 0, 0, NULL}};
-        compare_run("sum_squares", arrays, 2, squares_call, &shapes[i]);
-    }
+    static const struct case_squares shapes[] = {{0, 1},       {1, 1},       {7, 3},        {13, 1},
+                                                 {1024, 1024}, {4097, 1024}, {13001, 1024}, {13001, 13001}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        case_squares_run(&shapes[i], 1e-12);
 }
 END_TEST
 

@@ -302,8 +302,8 @@ START_TEST(adamw_follows_the_published_formula_for_five_steps)
     fd_fill_random(param, COUNT, 111);
     for (int i = 0; i < COUNT; i++)
         p[i] = (double)param[i];
-    struct adamw_args a = {COUNT, param, narrow, DTYPE_BF16, grad, m,    v,   0.5f,
-                           0.01f, 0.9f,  0.95f,  1e-8f,      0.1f, 0.0f, 0.0f};
+    struct adamw_args a = {COUNT, param, narrow, DTYPE_BF16, grad, m,         v,    0.5f,
+                           0.01f, 0.9f,  0.95f,  1e-8f,      0.1f, {NULL, 0}, 0.0f, 0.0f};
     for (int step = 1; step <= 5; step++) {
         fd_fill_random(grad, COUNT, 112 + (uint64_t)step);
         a.bias_correction1 = (float)(1.0 - pow(0.9, step));
@@ -325,6 +325,29 @@ START_TEST(adamw_follows_the_published_formula_for_five_steps)
 }
 END_TEST
 
+/* Without a gradient only what decays moves. */
+START_TEST(weight_decay_begins_and_ends_where_the_turns_say)
+{
+    static const int64_t turns[] = {0, 2, 5};
+    static const bool decays[7] = {false, false, true, true, true, false, false};
+    float param[2][7], grad[7] = {0}, first[7] = {0}, second[7] = {0};
+    for (int i = 0; i < 14; i++)
+        param[i / 7][i % 7] = 1.0f;
+    struct adamw_args adamw = {.count = 7, .param = param[0], .grad = grad, .m = first, .v = second};
+    adamw.epsilon = 1.0f, adamw.bias_correction1 = adamw.bias_correction2 = 1.0f;
+    adamw.lr = 0.5f, adamw.weight_decay = 0.5f, adamw.decay = (struct update_decay){turns, 3};
+    struct sgd_args sgd = {.count = 7, .param = param[1], .grad = grad, .momentum = first};
+    sgd.lr = 0.5f, sgd.weight_decay = 0.5f, sgd.decay = adamw.decay;
+    ck_assert_int_eq(kernels_adamw(ref, &adamw, NULL), MUSTER_OK);
+    ck_assert_int_eq(kernels_sgd(ref, &sgd, NULL), MUSTER_OK);
+    for (int i = 0; i < 14; i++)
+        ck_assert(param[i / 7][i % 7] == (decays[i % 7] ? 0.75f : 1.0f));
+    static const int64_t falling[] = {2, 2};
+    adamw.decay = (struct update_decay){falling, 2};
+    ck_assert_int_eq(kernels_adamw(ref, &adamw, NULL), MUSTER_ERR_INTERNAL);
+}
+END_TEST
+
 START_TEST(sgd_follows_the_formula_with_and_without_nesterov)
 {
     enum { COUNT = 5 };
@@ -334,7 +357,8 @@ START_TEST(sgd_follows_the_formula_with_and_without_nesterov)
     fd_fill_random(param, COUNT, 121);
     for (int i = 0; i < COUNT; i++)
         p[i] = (double)param[i];
-    struct sgd_args a = {COUNT, param, narrow, DTYPE_BF16, grad, momentum, 0.5f, 0.1f, 0.9f, 0.01f, _i == 1};
+    struct sgd_args a = {COUNT, param, narrow, DTYPE_BF16, grad,      momentum,
+                         0.5f,  0.1f,  0.9f,   0.01f,      {NULL, 0}, _i == 1};
     for (int step = 0; step < 4; step++) {
         fd_fill_random(grad, COUNT, 122 + (uint64_t)step);
         ck_assert_int_eq(kernels_sgd(ref, &a, NULL), MUSTER_OK);
@@ -390,6 +414,7 @@ static TCase *update_case(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_add_test(tc, adamw_follows_the_published_formula_for_five_steps);
     tcase_add_loop_test(tc, sgd_follows_the_formula_with_and_without_nesterov, 0, 2);
+    tcase_add_test(tc, weight_decay_begins_and_ends_where_the_turns_say);
     tcase_add_test(tc, vector_operations_do_what_their_names_say);
     return tc;
 }

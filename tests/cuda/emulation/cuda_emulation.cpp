@@ -54,7 +54,6 @@ static struct {
     struct emulation_thread *threads, *running;
     char *stacks;
     struct emulation_block *block;
-    int64_t launches;
 } emulation;
 
 const struct cuda_emulation_place *cuda_emulation_here()
@@ -278,7 +277,6 @@ static void emulation_run(dim3 grid, dim3 size, size_t shared_bytes,
     block.kernel = &kernel;
     block.dynamic.resize(shared_bytes);
     emulation.block = &block;
-    emulation.launches++;
     const unsigned blocks = grid.x * grid.y * grid.z;
     std::vector<unsigned> block_order(blocks);
     standin_order(blocks, 1, block_order.data());
@@ -308,11 +306,5 @@ void cuda_emulation_launch(dim3 grid, dim3 size, size_t shared_bytes, cudaStream
         standin_error(cudaErrorMemoryAllocation);
         return;
     }
-    standin_submit(stream, [=]() { emulation_run(grid, size, shared_bytes, kernel); });
-}
-
-int64_t cuda_standin_launches(void)
-{
-    std::lock_guard<std::recursive_mutex> guard(standin_lock());
-    return emulation.launches;
+    standin_submit(stream, kernel.name, [=]() { emulation_run(grid, size, shared_bytes, kernel); });
 }

@@ -12,6 +12,9 @@
  * host function that reads a device pointer crashes (read once, at the first use) MUSTER_EMULATION_ORDER
  * order of blocks, and of warps and lanes between barriers: "forward" (the default), "reverse", or a number
  * that seeds a shuffle
+ *   MUSTER_STANDIN_COUNTS    path to which, with the process id behind it, a process writes at its end what
+ * it asked for: a line "what direct in-graphs" each: kernels by name, library, fill, copy_…, graph, wait,
+ * event, allocation
  */
 #ifndef MUSTER_TESTS_CUDA_CUDART_STANDIN_H
 #define MUSTER_TESTS_CUDA_CUDART_STANDIN_H
@@ -36,9 +39,6 @@ const char *cuda_standin_fault(void);
 
 /** Forgets faults and errors. */
 void cuda_standin_reset(void);
-
-/** Kernels launched since the process started (each launch of a graph counts its kernels). */
-int64_t cuda_standin_launches(void);
 
 /** Blocks of device and pinned memory that have not been freed. */
 int64_t cuda_standin_live(void);

@@ -21,8 +21,12 @@ cudaError_t standin_error(cudaError_t error);
 /* Records a fault of a kernel; printed, because what comes after it is wrong. */
 void standin_fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Runs the work, or keeps it while the stream is being captured. */
-cudaError_t standin_submit(cudaStream_t stream, std::function<void()> work);
+/* Runs the work, or keeps it while the stream is being captured. `what` it is, for standin_count, outlives
+ * the graph. */
+cudaError_t standin_submit(cudaStream_t stream, const char *what, std::function<void()> work);
+
+/* One more of `what`, asked for by the host or by the launch of a graph. */
+void standin_count(const char *what, bool in_graph);
 
 /* True while the calling thread may not allocate or wait because it captures a stream. */
 bool standin_capturing();

@@ -77,6 +77,7 @@ static cudaError_t memory_allocate(void **pointer, size_t bytes, enum standin_me
         return standin_error(cudaErrorStreamCaptureUnsupported);
     if (bytes == 0)
         return cudaSuccess;
+    standin_count("allocation", false);
     if (kind == STANDIN_DEVICE && memory.device_bytes + bytes > memory_total())
         return standin_error(cudaErrorMemoryAllocation);
     standin_block block = {bytes, 0, kind};
@@ -199,7 +200,11 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
         return cudaSuccess;
     if (!memory_suits(to, bytes, to_device, any) || !memory_suits(from, bytes, from_device, any))
         return standin_error(cudaErrorInvalidValue);
-    return standin_submit(stream, [=]() { memmove(to, from, bytes); });
+    const char *what = to_device && from_device ? "copy_on_device"
+                       : to_device              ? "copy_to_device"
+                       : from_device            ? "copy_to_host"
+                                                : "copy";
+    return standin_submit(stream, what, [=]() { memmove(to, from, bytes); });
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)
@@ -217,7 +222,7 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
         return cudaSuccess;
     if (standin_memory_of(to, bytes, &whole) == STANDIN_HOST || !whole)
         return standin_error(cudaErrorInvalidValue);
-    return standin_submit(stream, [=]() { memset(to, value, bytes); });
+    return standin_submit(stream, "fill", [=]() { memset(to, value, bytes); });
 }
 
 cudaError_t cudaMemset(void *to, int value, size_t bytes)

@@ -9,12 +9,17 @@
 
 #include "cudart_standin_internal.h"
 
+struct standin_work {
+    const char *what;
+    std::function<void()> run;
+};
+
 struct CUgraph_st {
-    std::vector<std::function<void()>> work;
+    std::vector<standin_work> work;
 };
 
 struct CUgraphExec_st {
-    std::vector<std::function<void()>> work;
+    std::vector<standin_work> work;
 };
 
 struct standin_capture {
@@ -54,9 +59,8 @@ static void stream_run(const std::function<void()> &work)
     standin_memory_close();
 }
 
-cudaError_t standin_submit(cudaStream_t stream, std::function<void()> work)
+static cudaError_t stream_submit(cudaStream_t stream, standin_work work, bool in_graph)
 {
-    std::lock_guard<std::recursive_mutex> guard(standin_lock());
     const bool named = stream != nullptr && stream != cudaStreamLegacy && stream != cudaStreamPerThread;
     if (!named && standin_capturing())
         return standin_error(cudaErrorStreamCaptureImplicit);
@@ -65,15 +69,22 @@ cudaError_t standin_submit(cudaStream_t stream, std::function<void()> work)
         stream->joined = false;
         return cudaSuccess;
     }
-    stream_run(work);
+    standin_count(work.what, in_graph);
+    stream_run(work.run);
     return cuda_standin_fault()[0] != '\0' ? standin_error(cudaErrorLaunchFailure) : cudaSuccess;
+}
+
+cudaError_t standin_submit(cudaStream_t stream, const char *what, std::function<void()> work)
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    return stream_submit(stream, {what, std::move(work)}, false);
 }
 
 cudaError_t cuda_standin_enqueue(cudaStream_t stream, void (*run)(void *data), const void *data, size_t bytes)
 {
     const char *first = static_cast<const char *>(data);
     std::shared_ptr<std::vector<char>> copy(new std::vector<char>(first, first + bytes));
-    return standin_submit(stream, [=]() { run(copy->data()); });
+    return standin_submit(stream, "library", [=]() { run(copy->data()); });
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
@@ -113,6 +124,7 @@ static cudaError_t stream_wait(cudaStream_t stream)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
+    standin_count("wait", false);
     return stream_wait(stream);
 }
 
@@ -125,6 +137,7 @@ cudaError_t cudaDeviceSynchronize(void)
 {
     if (standin_capturing())
         return standin_error(cudaErrorStreamCaptureUnsupported);
+    standin_count("wait", false);
     return stream_wait(nullptr);
 }
 
@@ -139,7 +152,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureSta
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *data)
 {
-    return standin_submit(stream, [=]() { function(data); });
+    return standin_submit(stream, "host", [=]() { function(data); });
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
@@ -164,6 +177,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
     std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    standin_count("event", false);
     event->recorded = true;
     event->stream = stream;
     event->capture = stream != nullptr ? stream->capture : nullptr;
@@ -177,6 +191,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
+    standin_count("wait", false);
     return cudaEventQuery(event);
 }
 
@@ -254,8 +269,9 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
 {
     std::lock_guard<std::recursive_mutex> guard(standin_lock());
-    for (const std::function<void()> &work : exec->work) {
-        cudaError_t result = standin_submit(stream, work);
+    standin_count("graph", false);
+    for (const standin_work &work : exec->work) {
+        cudaError_t result = stream_submit(stream, work, true);
         if (result != cudaSuccess)
             return result;
     }
