@@ -61,8 +61,20 @@ int64_t ops_head_loss_bytes(enum dtype dtype, int64_t chunk_rows, int64_t vocabu
     return ops_round_up(dtype == DTYPE_F32 ? logits : logits + logits / 2);
 }
 
-int64_t ops_receive_bytes(int foreign_nodes, int64_t owned_count_max)
+int64_t ops_head_stride(int64_t vocabulary)
 {
-    int64_t piece = owned_count_max < OPS_REDUCE_PIECE ? owned_count_max : OPS_REDUCE_PIECE;
-    return foreign_nodes * piece * 4;
+    return (vocabulary + 7) / 8 * 8;
+}
+
+int64_t ops_device_head_loss_bytes(enum dtype dtype, int64_t chunk_rows, int64_t vocabulary)
+{
+    if (dtype == DTYPE_F32 || vocabulary < OPS_HEAD_LARGE_VOCABULARY)
+        return ops_head_loss_bytes(dtype, chunk_rows, vocabulary);
+    return ops_round_up(chunk_rows * ops_head_stride(vocabulary) * 2);
+}
+
+int64_t ops_receive_bytes(int foreign_nodes, int64_t owned_count_max, bool on_device)
+{
+    int64_t piece = on_device ? OPS_REDUCE_DEVICE_PIECE : OPS_REDUCE_PIECE;
+    return foreign_nodes * (owned_count_max < piece ? owned_count_max : piece) * 4;
 }

@@ -6,6 +6,7 @@
 #ifndef MUSTER_BASE_OPS_H
 #define MUSTER_BASE_OPS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/dtype.h"
@@ -72,11 +73,21 @@ int64_t ops_device_scratch_bytes(const struct ops_device_limits *limits);
  * rounded up to 64. */
 int64_t ops_head_loss_bytes(enum dtype dtype, int64_t chunk_rows, int64_t vocabulary);
 
-/** The exact reduction works on pieces of at most so many fp32 elements of each node. */
-enum { OPS_REDUCE_PIECE = 262144 };
+/**
+ * The same on a device. In a 16-bit job with a vocabulary of at least OPS_HEAD_LARGE_VOCABULARY logits have
+ * the job's dtype and become their gradient in place, in rows of ops_head_stride elements: whole 16-byte
+ * pieces.
+ */
+enum { OPS_HEAD_LARGE_VOCABULARY = 4096 };
+int64_t ops_head_stride(int64_t vocabulary);
+int64_t ops_device_head_loss_bytes(enum dtype dtype, int64_t chunk_rows, int64_t vocabulary);
+
+/** The exact reduction works on pieces of at most so many fp32 elements of each node: what stays in a cache
+ * on a host; on a device what a message and a kernel are worth starting for. */
+enum { OPS_REDUCE_PIECE = 262144, OPS_REDUCE_DEVICE_PIECE = 1 << 20 };
 
 /** Receive bytes of the exact reduction: a piece of each of the other ranks' nodes. */
-int64_t ops_receive_bytes(int foreign_nodes, int64_t owned_count_max);
+int64_t ops_receive_bytes(int foreign_nodes, int64_t owned_count_max, bool on_device);
 
 #ifdef __cplusplus
 }

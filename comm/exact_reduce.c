@@ -162,14 +162,15 @@ int exact_reduce_node_count(const struct exact_reduce *reduce)
 
 int64_t exact_reduce_receive_bytes(const struct exact_reduce *reduce, int64_t owned_count_max)
 {
-    return ops_receive_bytes(reduce->node_count - exact_reduce_node_count(reduce), owned_count_max);
+    return ops_receive_bytes(reduce->node_count - exact_reduce_node_count(reduce), owned_count_max,
+                             reduce->host == NULL);
 }
 
 /* Floats of the piece that begins at `first` of an owned range. */
 static int64_t piece_count(int64_t owned_count, int64_t first)
 {
     int64_t left = owned_count - first;
-    return left < 0 ? 0 : left < OPS_REDUCE_PIECE ? left : OPS_REDUCE_PIECE;
+    return left < 0 ? 0 : left < OPS_REDUCE_DEVICE_PIECE ? left : OPS_REDUCE_DEVICE_PIECE;
 }
 
 /* Fills the arguments of one exchange: the piece of my k-th node goes to the owners, and the pieces of the
@@ -233,7 +234,7 @@ static enum muster_status device_run(struct exact_reduce *reduce, float *const *
 {
     int rank = reduce->comm->rank;
     enum muster_status status = MUSTER_OK;
-    for (int64_t first = 0; first < owned_count_max && !status; first += OPS_REDUCE_PIECE) {
+    for (int64_t first = 0; first < owned_count_max && !status; first += OPS_REDUCE_DEVICE_PIECE) {
         int64_t count = piece_count(owned_begin[rank + 1] - owned_begin[rank], first);
         status = piece_exchange(reduce, nodes, owned_begin, first, receive, err);
         if (!status && count > 0)

@@ -48,7 +48,7 @@ bool graph_slot_is_output(enum graph_kind kind, enum graph_slot slot)
 }
 
 struct graph *graph_create(const struct model_config *config, int64_t micro_batch_size,
-                           enum dtype compute_dtype, enum recompute recompute)
+                           enum dtype compute_dtype, enum recompute recompute, bool on_device)
 {
     struct graph *graph = alloc_zeroed(1, sizeof *graph);
     if (!graph)
@@ -65,6 +65,7 @@ struct graph *graph_create(const struct model_config *config, int64_t micro_batc
     graph->tokens = micro_batch_size * config->seq_len;
     graph->compute_dtype = compute_dtype;
     graph->recompute = recompute;
+    graph->on_device = on_device;
     graph->ids = graph->targets = graph->pixels = graph->loss = graph->correct = GRAPH_NONE;
     graph->head_x = graph->head_weight = graph->head_bias = GRAPH_NONE;
     return graph;

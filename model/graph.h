@@ -120,6 +120,7 @@ struct graph {
     struct model_config config;
     int64_t micro_batch_size, tokens; /* tokens = rows of every activation */
     int64_t chunk_rows;               /* of the head's loss */
+    bool on_device;                   /* the operations are for GPUs */
     enum dtype compute_dtype;
     enum recompute recompute;
     struct graph_tensor *tensors;
@@ -159,7 +160,7 @@ int64_t graph_device_scratch_bytes(const struct graph *graph);
 /* ---- building (used inside model/ only) ---- */
 
 struct graph *graph_create(const struct model_config *config, int64_t micro_batch_size,
-                           enum dtype compute_dtype, enum recompute recompute);
+                           enum dtype compute_dtype, enum recompute recompute, bool on_device);
 int graph_add_tensor(struct graph *graph, const char *name, enum graph_role role, enum dtype dtype,
                      int64_t rows, int64_t columns);
 /** A parameter of one (columns = 0) or two dimensions, and its tensor; returns the tensor. */

@@ -7,7 +7,7 @@
 
 #include "model/graph.h"
 
-enum { LAYER_HEAD_CHUNK_BYTES = 128 << 20 };
+enum { LAYER_HEAD_CHUNK_BYTES = 128 << 20, LAYER_HEAD_DEVICE_BYTES = 512 << 20 };
 
 static int layer_activation_tensor(struct graph *graph, const char *name, const char *part, int64_t columns)
 {
@@ -109,21 +109,31 @@ int layer_attention(struct graph *graph, const char *name, int block, int qkv)
     return y;
 }
 
-/* Rows of logits held at once: the largest power of two whose logits fit in LAYER_HEAD_CHUNK_BYTES, or all
- * rows. */
-static int64_t layer_head_chunk_rows(int64_t tokens, int64_t vocabulary)
+/* Each chunk of rows reads and writes the gradient of the whole output matrix once more, which on a GPU costs
+ * as much as the product itself where the chunk is small. */
+static bool layer_head_fits(const struct graph *graph, int64_t rows, int64_t vocabulary)
+{
+    if (!graph->on_device)
+        return rows * vocabulary * 4 <= LAYER_HEAD_CHUNK_BYTES;
+    return ops_device_head_loss_bytes(graph->compute_dtype, rows, vocabulary) <= LAYER_HEAD_DEVICE_BYTES;
+}
+
+/* Rows of logits held at once: the largest power of two that fits, or all rows. */
+static int64_t layer_head_chunk_rows(const struct graph *graph, int64_t vocabulary)
 {
     int64_t rows = 16;
-    while (rows < tokens && rows * 2 * vocabulary * 4 <= LAYER_HEAD_CHUNK_BYTES)
+    while (rows < graph->tokens && layer_head_fits(graph, rows * 2, vocabulary))
         rows *= 2;
-    return rows < tokens ? rows : tokens;
+    return rows < graph->tokens ? rows : graph->tokens;
 }
 
 void layer_head_loss(struct graph *graph, int x, int weight, int bias)
 {
     int64_t vocabulary = graph->config.vocab_size, tokens = graph->tokens;
-    graph->chunk_rows = layer_head_chunk_rows(tokens, vocabulary);
-    int64_t work_bytes = ops_head_loss_bytes(graph->compute_dtype, graph->chunk_rows, vocabulary);
+    graph->chunk_rows = layer_head_chunk_rows(graph, vocabulary);
+    int64_t work_bytes = graph->on_device
+                             ? ops_device_head_loss_bytes(graph->compute_dtype, graph->chunk_rows, vocabulary)
+                             : ops_head_loss_bytes(graph->compute_dtype, graph->chunk_rows, vocabulary);
     int work = graph_add_tensor(graph, "head.work", GRAPH_ROLE_ACTIVATION, DTYPE_F32, work_bytes / 4, 0);
     int dx = graph_add_tensor(graph, "head.x.grad", GRAPH_ROLE_ACTIVATION, graph->compute_dtype, tokens,
                               graph->tensors[x].shape[1]);

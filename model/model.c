@@ -46,14 +46,14 @@ static enum muster_status model_check(const struct model_config *c, int64_t micr
 }
 
 enum muster_status model_build(const struct model_config *config, int64_t micro_batch_size,
-                               enum dtype compute_dtype, enum recompute recompute, struct graph **out,
-                               struct muster_error *err)
+                               enum dtype compute_dtype, enum recompute recompute, bool on_device,
+                               struct graph **out, struct muster_error *err)
 {
     *out = NULL;
     enum muster_status status = model_check(config, micro_batch_size, err);
     if (status)
         return status;
-    struct graph *graph = graph_create(config, micro_batch_size, compute_dtype, recompute);
+    struct graph *graph = graph_create(config, micro_batch_size, compute_dtype, recompute, on_device);
     if (!graph)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the model's graph");
     switch (config->type) {

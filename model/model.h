@@ -34,12 +34,13 @@ struct graph;
 /**
  * Builds forward and backward operation lists for one micro-batch, with recompute applied and memory laid
  * out. \param micro_batch_size  samples in a slot \param compute_dtype     DTYPE_F32 or DTYPE_BF16:
- * activations and the weights that operations read \return BAD_INPUT naming the key when sizes do not fit
- * together. The caller owns *out (graph_destroy).
+ * activations and the weights that operations read \param on_device  for GPUs: the head's loss takes more
+ * rows at once \return BAD_INPUT naming the key when sizes do not fit together. The caller owns *out
+ * (graph_destroy).
  */
 enum muster_status model_build(const struct model_config *config, int64_t micro_batch_size,
-                               enum dtype compute_dtype, enum recompute recompute, struct graph **out,
-                               struct muster_error *err);
+                               enum dtype compute_dtype, enum recompute recompute, bool on_device,
+                               struct graph **out, struct muster_error *err);
 
 /** Floating-point operations of one sample, forward and backward, recomputed ones not counted (as MFU wants
  * it). */

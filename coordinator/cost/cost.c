@@ -95,10 +95,11 @@ static int64_t owned_most(const struct plan *plan, int bucket)
 /* On GPUs every node's share of the owned range travels to its owner, who adds them up. */
 static double device_exact_seconds(const struct cost_work *work, int bucket)
 {
-    double owned = (double)owned_most(work->plan, bucket);
-    double pieces = (double)((owned_most(work->plan, bucket) + OPS_REDUCE_PIECE - 1) / OPS_REDUCE_PIECE);
-    return cost_exchange_seconds(&work->route, 4.0 * owned * work->nodes_most, pieces * work->nodes_most) +
-           cost_stream_seconds(&work->rates, 12.0 * (work->nodes_all - 1) * owned);
+    int64_t owned = owned_most(work->plan, bucket);
+    double pieces = (double)((owned + OPS_REDUCE_DEVICE_PIECE - 1) / OPS_REDUCE_DEVICE_PIECE);
+    return cost_exchange_seconds(&work->route, 4.0 * (double)owned * work->nodes_most,
+                                 pieces * work->nodes_most) +
+           cost_stream_seconds(&work->rates, 12.0 * (work->nodes_all - 1) * (double)owned);
 }
 
 /* The library's reduce-scatter over a ring, with the adds on the way. */

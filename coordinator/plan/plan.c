@@ -58,8 +58,8 @@ static enum muster_status plan_fill(struct plan *plan, const struct job *job,
                                         [JOB_PRECISION_BF16] = DTYPE_BF16,
                                         [JOB_PRECISION_FP16] = DTYPE_F16};
     enum dtype dtype = dtypes[job->train.precision];
-    enum muster_status status =
-        model_build(config, job->train.micro_batch_size, dtype, job->train.recompute, &plan->graph, err);
+    enum muster_status status = model_build(config, job->train.micro_batch_size, dtype, job->train.recompute,
+                                            topology->on_device, &plan->graph, err);
     if (status)
         return status;
     plan->ranks = topology->ranks;
@@ -216,7 +216,7 @@ static int64_t plan_receive_bytes(const struct plan *plan, int rank)
     for (int other = 0; other < plan->ranks; other++)
         if (other != rank)
             foreign += plan_nodes_of_rank(plan, other);
-    return ops_receive_bytes(foreign, largest);
+    return ops_receive_bytes(foreign, largest, plan->on_device);
 }
 
 /* Gradients while they are computed, and their sum; a fold with windows has one leaf there in the end. */

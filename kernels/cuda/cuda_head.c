@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: MIT
  *
  * The output head and its loss, chunk_rows rows of logits at a time. The work block of a 16-bit job
- * (ops_head_loss_bytes) has room for six bytes a logit, used in one of two ways:
+ * (ops_device_head_loss_bytes) is used in one of two ways:
  *
  *   small vocabularies   fp32 logits, and behind them the gradient rounded for the products: two classes tie
  *                        only where they really do, so accuracy means what it says;
- *   large vocabularies   (language models) logits in the job's dtype, becoming their gradient in place: half
- *                        the memory traffic of the largest array of the step. Rows are padded to whole
- *                        16-byte pieces, which products want.
+ *   large vocabularies   (language models) logits in the job's dtype, becoming their gradient in place: a
+ *                        third of the memory and half the traffic of the largest array of the step. Rows are
+ *                        padded to whole 16-byte pieces, which products want.
  *
  * fp32 jobs have one block of fp32 logits.
  */
 #include "kernels/cuda/cuda_gemm.h"
-
-enum { HEAD_LARGE_VOCABULARY = 4096, HEAD_STRIDE_MULTIPLE = 8 };
 
 struct cuda_head {
     struct kernels *k;
@@ -36,9 +34,9 @@ static struct cuda_head cuda_head_of(struct kernels *k, const struct head_loss_a
     h.logits = h.dlogits = a->work;
     if (a->dtype == DTYPE_F32)
         return h;
-    if (a->vocabulary >= HEAD_LARGE_VOCABULARY) {
+    if (a->vocabulary >= OPS_HEAD_LARGE_VOCABULARY) {
         h.logits_dtype = a->dtype;
-        h.stride = (a->vocabulary + HEAD_STRIDE_MULTIPLE - 1) / HEAD_STRIDE_MULTIPLE * HEAD_STRIDE_MULTIPLE;
+        h.stride = ops_head_stride(a->vocabulary);
     } else {
         h.dlogits = (float *)a->work + a->chunk_rows * a->vocabulary;
     }

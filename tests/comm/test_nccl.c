@@ -43,7 +43,7 @@ START_TEST(the_exact_sum_has_the_bits_of_the_host_for_any_blocks_and_any_owners)
                 reduce_check(test.nccl, &layout, kind % 2 == 0, 0);
             }
     struct layout longer =
-        layout_make(test.nccl->size, test.nccl->size + 1, test.nccl->size * 280000 + 11, 5);
+        layout_make(test.nccl->size, test.nccl->size + 1, test.nccl->size * (INT64_C(1100) << 10) + 11, 5);
     reduce_check(test.nccl, &longer, true, 0);
     mpi_check(test.nccl->size == 1 || nccl_case_add_count() > 0);
     nccl_case_release(&test);

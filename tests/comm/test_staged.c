@@ -111,7 +111,7 @@ START_TEST(ranges_longer_than_a_piece_have_the_same_bits_too)
 {
     staged_open(1 << 20);
     struct layout layout =
-        layout_make(staged->size, staged->size + 1, staged->size * INT64_C(280000) + 11, 5);
+        layout_make(staged->size, staged->size + 1, staged->size * (INT64_C(1100) << 10) + 11, 5);
     reduce_check(staged, &layout, true, DEVICE_BIAS);
     staged_close();
 }

@@ -176,7 +176,7 @@ START_TEST(an_exact_reduction_between_gpus_is_messages_to_every_owner)
     double reduce = 0.0, gather = 0.0;
     for (int bucket = 0; bucket < plan->bucket_count; bucket++) {
         struct plan_range whole = plan->buckets[bucket], owned = plan_owned_range(plan, bucket, 3);
-        ck_assert_int_le(owned.end - owned.begin, OPS_REDUCE_PIECE);
+        ck_assert_int_le(owned.end - owned.begin, OPS_REDUCE_DEVICE_PIECE);
         reduce += 3.0 * (1e-3 + 4.0 * (double)(owned.end - owned.begin) / 1e9);
         gather += 3.0 * (1e-3 + (double)(whole.end - whole.begin) / 1e9);
     }

@@ -36,7 +36,7 @@ static struct graph *graph_of(int i, enum model_type *type)
     }
     struct graph *graph = NULL;
     struct muster_error err = {0};
-    ck_assert_msg(model_build(&config, 2, DTYPE_BF16, (enum recompute)(i / 18), &graph, &err) == MUSTER_OK,
+    ck_assert_msg(model_build(&config, 2, DTYPE_BF16, (enum recompute)(i / 18), false, &graph, &err) == MUSTER_OK,
                   "%s", err.text);
     return graph;
 }

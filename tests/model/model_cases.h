@@ -68,7 +68,7 @@ static inline enum muster_status model_variant_build(const struct model_variant 
 {
     struct model_config config = model_case_config(variant->type);
     config.dropout = variant->dropout;
-    return model_build(&config, MODEL_CASE_MICRO_BATCH, variant->dtype, variant->recompute, out, err);
+    return model_build(&config, MODEL_CASE_MICRO_BATCH, variant->dtype, variant->recompute, false, out, err);
 }
 
 #endif

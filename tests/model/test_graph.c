@@ -22,7 +22,7 @@ static struct graph *graph_of_config(const struct model_config *config, enum rec
 {
     struct graph *graph = NULL;
     struct muster_error err = {0};
-    ck_assert_msg(model_build(config, MODEL_CASE_MICRO_BATCH, DTYPE_F32, recompute, &graph, &err) ==
+    ck_assert_msg(model_build(config, MODEL_CASE_MICRO_BATCH, DTYPE_F32, recompute, false, &graph, &err) ==
                       MUSTER_OK,
                   "%s", err.text);
     return graph;
@@ -107,7 +107,7 @@ START_TEST(inputs_lie_side_by_side_in_their_own_area)
     struct graph *graph = NULL;
     struct muster_error err = {0};
     enum dtype dtype = _i / 3 ? DTYPE_BF16 : DTYPE_F32;
-    ck_assert_int_eq(model_build(&config, 67, dtype, RECOMPUTE_NONE, &graph, &err), MUSTER_OK);
+    ck_assert_int_eq(model_build(&config, 67, dtype, RECOMPUTE_NONE, false, &graph, &err), MUSTER_OK);
     int64_t end = 0;
     int inputs = 0;
     for (int t = 0; t < graph->tensor_count; t++) {

@@ -15,7 +15,8 @@ static struct graph *model_built(const struct model_config *config, int64_t micr
 {
     struct graph *graph = NULL;
     struct muster_error err = {0};
-    ck_assert_msg(model_build(config, micro_batch_size, DTYPE_F32, recompute, &graph, &err) == MUSTER_OK,
+    ck_assert_msg(model_build(config, micro_batch_size, DTYPE_F32, recompute, false, &graph, &err) ==
+                      MUSTER_OK,
                   "%s", err.text);
     return graph;
 }
@@ -184,6 +185,30 @@ START_TEST(the_published_gpt2_has_its_published_number_of_parameters)
 }
 END_TEST
 
+/* What holds the logits is never larger than they are. */
+START_TEST(a_gpu_takes_more_rows_of_the_head_at_once)
+{
+    static const struct {
+        enum dtype dtype;
+        int64_t samples, rows, bytes;
+    } cases[] = {{DTYPE_F32, 32, 2048, 2048 * 50304 * 4},
+                 {DTYPE_BF16, 32, 4096, 4096 * 50304 * 2},
+                 {DTYPE_BF16, 2, 2048, 2048 * 50304 * 2}};
+    struct model_config config = model_case_config(MODEL_GPT);
+    config.vocab_size = 50304;
+    config.seq_len = 1024;
+    struct graph *graph = NULL;
+    ck_assert_int_eq(
+        model_build(&config, cases[_i].samples, cases[_i].dtype, RECOMPUTE_NONE, true, &graph, NULL),
+        MUSTER_OK);
+    ck_assert_int_eq(graph->chunk_rows, cases[_i].rows);
+    for (int i = 0; i < graph->tensor_count; i++)
+        if (strcmp(graph->tensors[i].name, "head.work") == 0)
+            ck_assert_int_eq(graph->tensors[i].bytes, cases[_i].bytes);
+    graph_destroy(graph);
+}
+END_TEST
+
 /* Per token: six operations a weight (two forward, four backward), and causal attention with two matrix
  * products forward and five backward, each over half of sequence × sequence. */
 START_TEST(flops_follow_the_usual_formula)
@@ -215,8 +240,8 @@ START_TEST(a_failed_allocation_is_reported_and_nothing_leaks)
         struct graph *graph = NULL;
         struct muster_error err = {0};
         alloc_fail_nth(n);
-        status =
-            model_build(&config, MODEL_CASE_MICRO_BATCH, DTYPE_BF16, (enum recompute)(_i / 3), &graph, &err);
+        status = model_build(&config, MODEL_CASE_MICRO_BATCH, DTYPE_BF16, (enum recompute)(_i / 3), false,
+                             &graph, &err);
         alloc_fail_nth(0);
         ck_assert_int_eq(err.status, status);
         ck_assert((graph != NULL) == (status == MUSTER_OK));
@@ -234,7 +259,7 @@ static void check_refused(struct model_config config, int64_t micro_batch_size, 
 {
     struct graph *graph = NULL;
     struct muster_error err = {0};
-    ck_assert_int_eq(model_build(&config, micro_batch_size, DTYPE_F32, RECOMPUTE_NONE, &graph, &err),
+    ck_assert_int_eq(model_build(&config, micro_batch_size, DTYPE_F32, RECOMPUTE_NONE, false, &graph, &err),
                      MUSTER_ERR_BAD_INPUT);
     ck_assert_ptr_null(graph);
     ck_assert_msg(strstr(err.text, word) != NULL, "\"%s\" does not name %s", err.text, word);
@@ -281,6 +306,7 @@ int main(void)
     tcase_add_loop_test(params, parameters_are_named_shaped_and_started_as_documented, 0, 3);
     tcase_add_loop_test(params, a_tied_head_has_no_matrix_of_its_own, 0, 2);
     tcase_add_test(params, the_published_gpt2_has_its_published_number_of_parameters);
+    tcase_add_loop_test(params, a_gpu_takes_more_rows_of_the_head_at_once, 0, 3);
     TCase *rest = tcase_create("flops and failures");
     tcase_add_loop_test(rest, flops_follow_the_usual_formula, 0, 3);
     tcase_add_loop_test(rest, a_failed_allocation_is_reported_and_nothing_leaks, 0, 9);

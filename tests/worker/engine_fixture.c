@@ -163,7 +163,7 @@ void engine_init(struct engine *engine, const struct engine_options *options)
     memset(engine, 0, sizeof *engine);
     int64_t micro_batch_size = 3; /* as record.py */
     engine_must(model_build(&options->config, micro_batch_size, options->dtype, options->recompute,
-                            &engine->graph, &err),
+                            options->backend == ENGINE_PLUGIN, &engine->graph, &err),
                 &err);
     const struct graph *graph = engine->graph;
     engine->flat_count = graph->param_elements;
