@@ -42,29 +42,30 @@ static __global__ void columns_kernel(const T *rows, int64_t row_count, int64_t 
     }
 }
 
-static __global__ void partials_kernel(const float *partials, int64_t chunks, int64_t columns, int64_t stride,
-                                       float *out)
+static __global__ void __launch_bounds__(PARTIALS_BLOCK)
+    partials_kernel(const float *partials, int64_t chunks, int64_t columns, float *out, int64_t width,
+                    float *rest)
 {
     CUDA_SHARED(float, sums, PARTIALS_BLOCK);
     const int lane = (int)threadIdx.x / CUDA_WARP, column = (int)threadIdx.x % CUDA_WARP;
     const int64_t c = (int64_t)blockIdx.x * CUDA_WARP + column;
     float sum = 0.0f;
     for (int64_t chunk = lane; c < columns && chunk < chunks; chunk += PARTIALS_LANES)
-        sum += partials[chunk * stride + c];
+        sum += partials[chunk * columns + c];
     sums[threadIdx.x] = sum;
     __syncthreads();
     if (lane != 0 || c >= columns)
         return;
     for (int l = 1; l < PARTIALS_LANES; l++)
         sum += sums[l * CUDA_WARP + column];
-    out[c] += sum;
+    *(c < width ? out + c : rest + (c - width)) += sum;
 }
 
 void cuda_partials_add(cudaStream_t stream, const float *partials, int64_t chunks, int64_t columns,
-                       int64_t stride, float *out)
+                       float *out, int64_t width, float *rest)
 {
     CUDA_LAUNCH(partials_kernel, cuda_blocks(columns, CUDA_WARP), PARTIALS_BLOCK, 0, stream, partials, chunks,
-                columns, stride, out);
+                columns, out, width, rest);
 }
 
 /* Chunks times tiles of columns is about COLUMNS_BLOCKS: enough to fill a device, few enough to be added
@@ -91,6 +92,6 @@ enum muster_status cuda_bias_gradient(struct kernels *k, enum dtype dtype, const
                    CUDA_LAUNCH((columns_kernel<T>), dim3((unsigned)tiles, (unsigned)chunks), CUDA_BLOCK, 0,
                                stream, static_cast<const T *>(dy), rows, columns, stride, chunk_rows, aligned,
                                partials));
-    cuda_partials_add(stream, partials, chunks, columns, columns, dbias);
+    cuda_partials_add(stream, partials, chunks, columns, dbias, columns, nullptr);
     return cuda_launched("bias_gradient", err);
 }

@@ -250,10 +250,10 @@ static inline enum muster_status cuda_scratch_check(const struct kernels *k, int
                             operation, (long long)bytes, (long long)k->scratch_bytes);
 }
 
-/* out[c] += the sum over chunks of partials[chunk · stride + c], in an order that depends on `chunks` alone
- * (cuda_columns.cu). */
+/* out[c] += the sum over chunks of partials[chunk · columns + c], in an order that depends on `chunks` alone
+ * (cuda_columns.cu); columns from `width` on go to `rest`. */
 void cuda_partials_add(cudaStream_t stream, const float *partials, int64_t chunks, int64_t columns,
-                       int64_t stride, float *out);
+                       float *out, int64_t width, float *rest);
 
 /* The tanh form of GELU (Hendrycks & Gimpel, "Gaussian Error Linear Units", 2016, section 2), as x ·
  * sigmoid(2u): 1 + tanh(u) would cancel where x is negative. */

@@ -72,7 +72,7 @@ static __global__ void embedding_list_kernel(const int32_t *ids, int64_t tokens,
         lists.tokens[atomicAdd(&lists.end[ids[t]], 1)] = (int32_t)t;
 }
 
-enum { EMBEDDING_BLOCK = 128, EMBEDDING_LIST = 512 };
+enum { EMBEDDING_BLOCK = 128, EMBEDDING_EACH = 4, EMBEDDING_LIST = EMBEDDING_BLOCK * EMBEDDING_EACH };
 
 /* Up to EMBEDDING_LIST tokens, into `sorted` in ascending order. All threads of the block call. */
 static __device__ void embedding_sort(const int32_t *tokens, int count, int32_t *unsorted, int32_t *sorted)
@@ -95,7 +95,7 @@ static __device__ __forceinline__ void embedding_add(const T *dy, int64_t width,
                                                      const int32_t *tokens, int count, float (&sums)[N])
 {
     float values[N];
-#pragma unroll 4
+#pragma unroll 8
     for (int n = 0; n < count; n++) {
         cuda_group_load(dy + tokens[n] * width + c, width - c, aligned, values);
         for (int i = 0; i < N; i++)
@@ -103,28 +103,42 @@ static __device__ __forceinline__ void embedding_add(const T *dy, int64_t width,
     }
 }
 
-/* As embedding_sort and embedding_add for a row with more tokens than a list holds: walks all ids, a block's
- * worth at a time, and collects those of the row in order. */
+/* The tokens among ids[first … first + EMBEDDING_LIST) that are `row`, in order, into `found`; returns how
+ * many. All threads of the block call; each looks at EMBEDDING_EACH ids that follow one another. */
+static __device__ int embedding_find(const struct embedding_args &a, int32_t row, int64_t first,
+                                     int32_t *counts, int32_t *found)
+{
+    const int warp = (int)threadIdx.x / CUDA_WARP, lane = (int)threadIdx.x % CUDA_WARP;
+    const int64_t mine = first + (int64_t)threadIdx.x * EMBEDDING_EACH;
+    unsigned matching[EMBEDDING_EACH];
+    int place = 0, total = 0;
+    for (int i = 0; i < EMBEDDING_EACH; i++) {
+        matching[i] = __ballot_sync(0xffffffffu, mine + i < a.tokens && a.ids[mine + i] == row);
+        place += __popc(matching[i] & ((1u << lane) - 1));
+        total += __popc(matching[i]);
+    }
+    if (lane == 0)
+        counts[warp] = total;
+    __syncthreads();
+    total = 0;
+    for (int w = 0; w < EMBEDDING_BLOCK / CUDA_WARP; w++) {
+        place += w < warp ? counts[w] : 0;
+        total += counts[w];
+    }
+    for (int i = 0; i < EMBEDDING_EACH; i++)
+        if (matching[i] >> lane & 1)
+            found[place++] = (int32_t)(mine + i);
+    __syncthreads();
+    return total;
+}
+
+/* As embedding_sort and embedding_add for a row with more tokens than a list holds: walks all ids. */
 template <typename T, int N>
 static __device__ void embedding_walk(const struct embedding_args &a, int32_t row, int64_t c, bool aligned,
                                       int32_t *counts, int32_t *found, float (&sums)[N])
 {
-    const int warp = (int)threadIdx.x / CUDA_WARP, lane = (int)threadIdx.x % CUDA_WARP;
-    for (int64_t first = 0; first < a.tokens; first += EMBEDDING_BLOCK) {
-        const int64_t t = first + threadIdx.x;
-        const bool matches = t < a.tokens && a.ids[t] == row;
-        const unsigned matching = __ballot_sync(0xffffffffu, matches);
-        if (lane == 0)
-            counts[warp] = __popc(matching);
-        __syncthreads();
-        int before = 0, total = 0;
-        for (int w = 0; w < EMBEDDING_BLOCK / CUDA_WARP; w++) {
-            before += w < warp ? counts[w] : 0;
-            total += counts[w];
-        }
-        if (matches)
-            found[before + __popc(matching & ((1u << lane) - 1))] = (int32_t)t;
-        __syncthreads();
+    for (int64_t first = 0; first < a.tokens; first += EMBEDDING_LIST) {
+        const int total = embedding_find(a, row, first, counts, found);
         if (c < a.width)
             embedding_add(static_cast<const T *>(a.dy), a.width, c, aligned, found, total, sums);
     }

@@ -9,117 +9,135 @@
 
 #include <float.h>
 
-enum { LOSS_THREADS_MAX = 1024 };
+enum { LOSS_THREADS_MAX = 512 };
 
 /* The largest value seen and the sum of exp(value - largest). */
 struct loss_sum {
     float largest, total;
 };
 
-static __device__ __forceinline__ struct loss_sum loss_sum_of(struct loss_sum a, struct loss_sum b)
+/* exp of a number that is at most 0, or nearly so: what matters is near 0, where this is as good as expf at a
+ * sixth of its instructions. There are two for each logit, the most numerous values of a step. */
+static __device__ __forceinline__ float loss_exp(float x)
 {
-    struct loss_sum sum;
-    sum.largest = fmaxf(a.largest, b.largest);
-    sum.total = a.total * expf(a.largest - sum.largest) + b.total * expf(b.largest - sum.largest);
-    return sum;
+#ifdef __CUDA_ARCH__
+    float result;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x * 1.44269504f));
+    return result;
+#else
+    return expf(x);
+#endif
 }
 
-/* The same in every thread; `shared` has room for two floats a warp. */
-static __device__ __forceinline__ struct loss_sum loss_block_sum(struct loss_sum sum, float *shared)
+/* The largest over the block, the same in every thread; `shared` has room for CUDA_WARPS_MAX values. */
+static __device__ __forceinline__ float loss_block_largest(float value, float *shared)
 {
-    const int warp = (int)threadIdx.x / CUDA_WARP, warps = (int)blockDim.x / CUDA_WARP;
-    for (int distance = CUDA_WARP / 2; distance > 0; distance /= 2) {
-        struct loss_sum other;
-        other.largest = __shfl_xor_sync(0xffffffffu, sum.largest, distance);
-        other.total = __shfl_xor_sync(0xffffffffu, sum.total, distance);
-        sum = loss_sum_of(sum, other);
-    }
-    if (threadIdx.x % CUDA_WARP == 0) {
-        shared[warp] = sum.largest;
-        shared[CUDA_WARPS_MAX + warp] = sum.total;
-    }
+    for (int distance = CUDA_WARP / 2; distance > 0; distance /= 2)
+        value = fmaxf(value, __shfl_xor_sync(0xffffffffu, value, distance));
+    if (threadIdx.x % CUDA_WARP == 0)
+        shared[threadIdx.x / CUDA_WARP] = value;
     __syncthreads();
-    for (int w = 0; w < warps; w++) {
-        struct loss_sum other = {shared[w], shared[CUDA_WARPS_MAX + w]};
-        sum = w == 0 ? other : loss_sum_of(sum, other);
-    }
-    return sum;
+    for (int warp = 0; warp < (int)blockDim.x / CUDA_WARP; warp++)
+        value = fmaxf(value, shared[warp]);
+    return value;
 }
 
-/* A group of logits with the bias added; columns beyond the vocabulary come out as the lowest number. */
+/* log of the sum of exp over the row, from what each thread saw; the same in every thread. */
+static __device__ __forceinline__ float loss_block_lse(struct loss_sum sum, float *shared)
+{
+    const float largest = loss_block_largest(sum.largest, shared);
+    return largest + logf(cuda_block_sum(sum.total * loss_exp(sum.largest - largest), shared));
+}
+
+/* The bias of column c; called only where there is one. */
+static __device__ __forceinline__ float loss_bias(const struct cuda_cross_entropy_args &a, int c)
+{
+    if (a.bias_dtype == DTYPE_BF16)
+        return cuda_at<struct cuda_bf16>(a.bias, c);
+    if (a.bias_dtype == DTYPE_F16)
+        return cuda_at<struct cuda_f16>(a.bias, c);
+    return cuda_at<float>(a.bias, c);
+}
+
+/* A group of logits with the bias added; columns beyond the vocabulary come out as minus infinity. */
 template <typename T, int N>
 static __device__ __forceinline__ void loss_logits(const struct cuda_cross_entropy_args &a, const T *row,
-                                                   int64_t c, bool aligned, float (&logits)[N])
+                                                   int c, bool aligned, float (&logits)[N])
 {
-    const int64_t there = a.vocabulary - c;
+    const int there = (int)a.vocabulary - c;
     cuda_group_load(row + c, there, aligned, logits);
-    for (int i = 0; i < N; i++) {
-        if (i >= there)
-            logits[i] = -FLT_MAX;
-        else if (a.bias != nullptr && a.bias_dtype == DTYPE_BF16)
-            logits[i] += cuda_at<struct cuda_bf16>(a.bias, c + i);
-        else if (a.bias != nullptr && a.bias_dtype == DTYPE_F16)
-            logits[i] += cuda_at<struct cuda_f16>(a.bias, c + i);
-        else if (a.bias != nullptr)
-            logits[i] += cuda_at<float>(a.bias, c + i);
-    }
+    for (int i = 0; a.bias != nullptr && i < N; i++)
+        logits[i] += i < there ? loss_bias(a, c + i) : 0.0f;
+    for (int i = 0; there < N && i < N; i++)
+        logits[i] = i < there ? logits[i] : -INFINITY;
 }
 
 /* The logit of the target as loss_logits gives it. */
-template <typename T, int N>
+template <typename T>
 static __device__ __forceinline__ float loss_target(const struct cuda_cross_entropy_args &a, const T *row,
-                                                    int64_t target)
+                                                    int target)
 {
-    float logits[1];
-    loss_logits(a, row, target, false, logits);
-    return logits[0];
+    const float logit = cuda_to_float(row[target]);
+    return a.bias != nullptr ? logit + loss_bias(a, target) : logit;
 }
 
-/* Zeros, or the gradient: columns beyond the vocabulary always get 0. */
-template <typename T>
-static __device__ void loss_gradient(const struct cuda_cross_entropy_args &a, T *row, int64_t target,
-                                     float lse, bool aligned)
+/* The gradient of a group: columns beyond the vocabulary get 0, and all where the row has no target. */
+template <typename T, int N>
+static __device__ __forceinline__ void loss_gradient(const struct cuda_cross_entropy_args &a, T *row, int c,
+                                                     int target, float lse, bool aligned)
 {
-    const int N = cuda_group<T>::COUNT;
-    for (int64_t c = (int64_t)threadIdx.x * N; c < a.stride; c += (int64_t)blockDim.x * N) {
-        float logits[N];
-        loss_logits(a, row, c, aligned, logits);
-        for (int i = 0; i < N; i++) {
-            const float onehot = c + i == target ? 1.0f : 0.0f;
-            const bool counts = target >= 0 && c + i < a.vocabulary;
-            logits[i] = counts ? (expf(logits[i] - lse) - onehot) * a.gradient_scale : 0.0f;
-        }
-        cuda_group_store(row + c, a.stride - c, aligned, logits);
-    }
+    const int there = (int)a.vocabulary - c;
+    float values[N];
+    loss_logits(a, row, c, aligned, values);
+    for (int i = 0; i < N; i++)
+        values[i] = loss_exp(values[i] - lse);
+    if (target >= c && target - c < N)
+        for (int i = 0; i < N; i++)
+            values[i] -= c + i == target ? 1.0f : 0.0f;
+    for (int i = 0; i < N; i++)
+        values[i] *= a.gradient_scale;
+    if (there < N || target < 0)
+        for (int i = 0; i < N; i++)
+            values[i] = i < there && target >= 0 ? values[i] : 0.0f;
+    cuda_group_store(row + c, a.stride - c, aligned, values);
+}
+
+/* Brings a group of logits into the sum. */
+template <int N>
+static __device__ __forceinline__ void loss_sum_add(struct loss_sum *sum, const float (&logits)[N],
+                                                    float largest)
+{
+    largest = fmaxf(sum->largest, largest);
+    sum->total *= loss_exp(sum->largest - largest);
+    sum->largest = largest;
+    for (int i = 0; i < N; i++)
+        sum->total += loss_exp(logits[i] - largest);
 }
 
 template <typename T>
-static __global__ void cross_entropy_kernel(struct cuda_cross_entropy_args a, bool aligned)
+static __global__ void __launch_bounds__(LOSS_THREADS_MAX)
+    cross_entropy_kernel(struct cuda_cross_entropy_args a, bool aligned)
 {
-    const int N = cuda_group<T>::COUNT;
-    CUDA_SHARED(float, shared, 2 * CUDA_WARPS_MAX);
-    const int64_t t = blockIdx.x, target = a.targets[t];
+    const int N = cuda_group<T>::COUNT, step = (int)blockDim.x * N, vocabulary = (int)a.vocabulary;
+    CUDA_SHARED(float, shared, CUDA_WARPS_MAX);
+    const int64_t t = blockIdx.x;
+    const int target = a.targets[t];
     T *row = static_cast<T *>(a.logits) + t * a.stride;
     float loss = 0.0f, correct = 0.0f, lse = 0.0f;
     if (target >= 0) {
-        const float wanted = loss_target<T, 1>(a, row, target);
+        const float wanted = loss_target(a, row, target);
         struct loss_sum sum = {-FLT_MAX, 0.0f};
         int beaten = 0;
-        for (int64_t c = (int64_t)threadIdx.x * N; c < a.vocabulary; c += (int64_t)blockDim.x * N) {
-            float logits[N];
+        for (int c = (int)threadIdx.x * N; c < vocabulary; c += step) {
+            float logits[N], largest = -FLT_MAX;
             loss_logits(a, row, c, aligned, logits);
-            float largest = sum.largest;
             for (int i = 0; i < N; i++)
                 largest = fmaxf(largest, logits[i]);
-            sum.total *= expf(sum.largest - largest);
-            sum.largest = largest;
-            for (int i = 0; i < N && c + i < a.vocabulary; i++) {
-                sum.total += expf(logits[i] - largest);
+            for (int i = 0; largest >= wanted && i < N; i++)
                 beaten |= logits[i] > wanted || (logits[i] == wanted && c + i < target);
-            }
+            loss_sum_add(&sum, logits, largest);
         }
-        sum = loss_block_sum(sum, shared);
-        lse = sum.largest + logf(sum.total);
+        lse = loss_block_lse(sum, shared);
         loss = lse - wanted;
         correct = __syncthreads_or(beaten) ? 0.0f : 1.0f;
     }
@@ -128,8 +146,8 @@ static __global__ void cross_entropy_kernel(struct cuda_cross_entropy_args a, bo
         if (a.correct != nullptr)
             a.correct[t] = correct;
     }
-    if (a.gradient)
-        loss_gradient(a, row, target, lse, aligned);
+    for (int c = (int)threadIdx.x * N; a.gradient && c < (int)a.stride; c += step)
+        loss_gradient<T, N>(a, row, c, target, lse, aligned);
 }
 
 CUDA_OPERATION(cross_entropy, cuda_cross_entropy_args)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT
  *
- * Layer norm and RMS norm with the residual addition in front. Forward: one block per row, which is read
- * once and kept in shared memory while it fits. Backward: one block per chunk of rows, because the gradients
- * of gain and bias are sums over rows; each thread owns the same columns in every row, so their sums need no
- * barrier. Chunks follow from the shape, never from the device. Ba, Kiros & Hinton, "Layer Normalization",
- * 2016; Zhang & Sennrich, "Root Mean Square Layer Normalization", 2019.
+ * Layer norm and RMS norm with the residual addition in front. Forward: one block per row. Backward: one
+ * block per chunk of rows, because the gradients of gain and bias are sums over rows; each thread owns the
+ * same columns in every row, so their sums need no barrier. Where a thread has one group of columns, as in
+ * all usual widths, they stay in its registers; wider rows are read again. Chunks follow from the shape,
+ * never from the device. Ba, Kiros & Hinton, "Layer Normalization", 2016; Zhang & Sennrich, "Root Mean Square
+ * Layer Normalization", 2019.
  */
 #include "kernels/cuda/cuda_device.cuh"
 
-enum { NORM_SHARED_BYTES = 40 << 10, NORM_THREADS_MAX = 512 };
+enum { NORM_THREADS_MAX = 512 };
 enum { NORM_CHUNKS_LEAST = 64, NORM_CHUNKS_MOST = 1024, NORM_CHUNK_ROWS_LEAST = 4 };
 
 /* One row of the forward operation as its block sees it. */
@@ -16,8 +17,7 @@ template <typename T> struct norm_row {
     const T *x, *delta; /* delta may be NULL */
     T *residual;
     int64_t width;
-    bool aligned;
-    float *kept; /* the row in shared memory, or NULL */
+    bool aligned, single; /* single: no thread has more than one group of columns */
 };
 
 /* x + delta as it is stored, storing it. */
@@ -33,27 +33,24 @@ static __device__ __forceinline__ void norm_read(const struct norm_row<T> &row, 
             values[i] = cuda_rounded<T>(values[i] + delta[i]);
         cuda_group_store(row.residual + c, there, row.aligned, values);
     }
-    for (int i = 0; row.kept != nullptr && i < N; i++)
-        row.kept[c + i] = values[i];
 }
 
+/* The group again, where `values` does not hold it any more. */
 template <typename T, int N>
 static __device__ __forceinline__ void norm_read_again(const struct norm_row<T> &row, int64_t c,
                                                        float (&values)[N])
 {
-    const T *stored = row.delta != nullptr ? row.residual : row.x;
-    if (row.kept == nullptr)
-        cuda_group_load(stored + c, row.width - c, row.aligned, values);
-    for (int i = 0; row.kept != nullptr && i < N; i++)
-        values[i] = row.kept[c + i];
+    if (!row.single)
+        cuda_group_load((row.delta != nullptr ? row.residual : row.x) + c, row.width - c, row.aligned,
+                        values);
 }
 
 /* Reads the row, and sums it: over all threads, only where the mean is wanted. */
-template <typename T>
-static __device__ float norm_mean(const struct norm_row<T> &row, bool wanted, float *sums)
+template <typename T, int N>
+static __device__ __forceinline__ float norm_mean(const struct norm_row<T> &row, bool wanted,
+                                                  float (&values)[N], float *sums)
 {
-    const int N = cuda_group<T>::COUNT;
-    float values[N], total = 0.0f;
+    float total = 0.0f;
     for (int64_t c = (int64_t)threadIdx.x * N; c < row.width; c += (int64_t)blockDim.x * N) {
         norm_read(row, c, values);
         for (int i = 0; i < N; i++)
@@ -62,11 +59,11 @@ static __device__ float norm_mean(const struct norm_row<T> &row, bool wanted, fl
     return wanted ? cuda_block_sum(total, sums) / (float)row.width : 0.0f;
 }
 
-template <typename T>
-static __device__ float norm_rstd(const struct norm_row<T> &row, float mean, float epsilon, float *sums)
+template <typename T, int N>
+static __device__ __forceinline__ float norm_rstd(const struct norm_row<T> &row, float mean, float epsilon,
+                                                  float (&values)[N], float *sums)
 {
-    const int N = cuda_group<T>::COUNT;
-    float values[N], total = 0.0f;
+    float total = 0.0f;
     for (int64_t c = (int64_t)threadIdx.x * N; c < row.width; c += (int64_t)blockDim.x * N) {
         norm_read_again(row, c, values);
         for (int i = 0; i < N; i++)
@@ -76,23 +73,24 @@ static __device__ float norm_rstd(const struct norm_row<T> &row, float mean, flo
     return 1.0f / sqrtf(cuda_block_sum(total, sums) / (float)row.width + epsilon);
 }
 
-template <typename T> static __global__ void norm_forward_kernel(struct norm_args a, bool aligned, bool keep)
+template <typename T>
+static __global__ void __launch_bounds__(NORM_THREADS_MAX)
+    norm_forward_kernel(struct norm_args a, bool aligned, bool single)
 {
     const int N = cuda_group<T>::COUNT;
-    CUDA_SHARED_DYNAMIC(float, kept);
     CUDA_SHARED(float, sums, CUDA_WARPS_MAX);
     const int64_t t = blockIdx.x, at = t * a.width;
     const T *delta = static_cast<const T *>(a.delta), *gain = static_cast<const T *>(a.gain);
     const T *bias = static_cast<const T *>(a.bias);
     const struct norm_row<T> row = {
         static_cast<const T *>(a.x) + at, delta != nullptr ? delta + at : nullptr,
-            static_cast<T *>(a.residual) + (delta != nullptr ? at : 0), a.width, aligned,
-            keep ? kept : nullptr
+            static_cast<T *>(a.residual) + (delta != nullptr ? at : 0), a.width, aligned, single
     };
-    const float mean = norm_mean(row, a.kind == NORM_LAYER, sums);
-    const float rstd = norm_rstd(row, mean, a.epsilon, sums);
+    float values[N] = {};
+    const float mean = norm_mean(row, a.kind == NORM_LAYER, values, sums);
+    const float rstd = norm_rstd(row, mean, a.epsilon, values, sums);
     for (int64_t c = (int64_t)threadIdx.x * N; c < a.width; c += (int64_t)blockDim.x * N) {
-        float values[N], gains[N], biases[N];
+        float gains[N], biases[N];
         norm_read_again(row, c, values);
         cuda_group_load(gain + c, a.width - c, aligned, gains);
         if (bias != nullptr)
@@ -115,12 +113,10 @@ CUDA_OPERATION(norm_forward, norm_args)
     const bool aligned = a->width * size % 16 == 0 && cuda_aligned(a->x) && cuda_aligned(a->delta) &&
                          (a->delta == nullptr || cuda_aligned(a->residual)) && cuda_aligned(a->gain) &&
                          cuda_aligned(a->bias) && cuda_aligned(a->y);
-    const int64_t kept_bytes = groups * (16 / size) * 4;
-    const bool keep = kept_bytes <= NORM_SHARED_BYTES;
     CUDA_FOR_DTYPE(a->dtype, T,
                    CUDA_LAUNCH((norm_forward_kernel<T>), (unsigned)a->tokens,
-                               cuda_row_threads(groups, NORM_THREADS_MAX), keep ? (size_t)kept_bytes : 0,
-                               cuda_kernels_from(k)->stream, *a, aligned, keep));
+                               cuda_row_threads(groups, NORM_THREADS_MAX), 0, cuda_kernels_from(k)->stream,
+                               *a, aligned, groups <= NORM_THREADS_MAX));
     return cuda_launched("norm_forward", err);
 }
 
@@ -130,82 +126,141 @@ template <int N> struct norm_slopes {
     float dy[N], h[N], g[N];
 };
 
+/* The arguments of the backward operation, and how its blocks go about it. */
+struct norm_backward {
+    struct norm_args a;
+    int64_t chunk_rows,
+        columns;          /* columns: of a partial row, the gradient of the gain and behind it the bias's */
+    bool aligned, single; /* single: as in norm_row */
+    float *partials;      /* a row for each chunk */
+};
+
 template <typename T, int N>
-static __device__ __forceinline__ void norm_slopes_read(const struct norm_args &a, int64_t t, int64_t c,
-                                                        bool aligned, struct norm_slopes<N> *s)
+static __device__ __forceinline__ void norm_slopes_read(const struct norm_backward &b, int64_t t, int64_t c,
+                                                        struct norm_slopes<N> *s)
 {
+    const struct norm_args &a = b.a;
     const int64_t at = t * a.width + c, there = a.width - c;
     const float mean = a.kind == NORM_LAYER ? a.mean[t] : 0.0f, rstd = a.rstd[t];
-    cuda_group_load(static_cast<const T *>(a.dy) + at, there, aligned, s->dy);
-    cuda_group_load(static_cast<const T *>(a.residual) + at, there, aligned, s->h);
-    cuda_group_load(static_cast<const T *>(a.gain) + c, there, aligned, s->g);
+    cuda_group_load(static_cast<const T *>(a.dy) + at, there, b.aligned, s->dy);
+    cuda_group_load(static_cast<const T *>(a.residual) + at, there, b.aligned, s->h);
+    cuda_group_load(static_cast<const T *>(a.gain) + c, there, b.aligned, s->g);
     for (int i = 0; i < N; i++) {
         s->h[i] = (s->h[i] - mean) * rstd;
         s->g[i] *= s->dy[i];
     }
 }
 
-/* dresidual (+)= rstd · (g - average(g) - h · average(g · h)) for the thread's columns of row t. */
-template <typename T>
-static __device__ __forceinline__ void norm_row_store(const struct norm_args &a, int64_t t, bool aligned,
-                                                      float average, float average_scaled)
+/* The gradients of gain and bias so far, of the thread's only group of columns. */
+template <int N> struct norm_sums {
+    float gain[N], bias[N];
+};
+
+/* Adds the group's part of a row to them, or where there is not one group alone, to the chunk's partial row.
+ */
+template <int N>
+static __device__ __forceinline__ void norm_sums_add(const struct norm_backward &b,
+                                                     const struct norm_slopes<N> &s, int64_t c, bool first,
+                                                     struct norm_sums<N> *sums)
 {
-    const int N = cuda_group<T>::COUNT;
-    T *out = static_cast<T *>(a.dresidual) + t * a.width;
-    const float rstd = a.rstd[t];
-    struct norm_slopes<N> s;
-    float earlier[N];
-    for (int64_t c = (int64_t)threadIdx.x * N; c < a.width; c += (int64_t)blockDim.x * N) {
-        norm_slopes_read<T, N>(a, t, c, aligned, &s);
-        for (int i = 0; i < N; i++)
-            earlier[i] = 0.0f;
-        if (a.accumulate)
-            cuda_group_load(out + c, a.width - c, aligned, earlier);
-        for (int i = 0; i < N; i++)
-            s.g[i] = fmaf(rstd, s.g[i] - average - s.h[i] * average_scaled, earlier[i]);
-        cuda_group_store(out + c, a.width - c, aligned, s.g);
+    float *own = b.partials + (int64_t)blockIdx.x * b.columns + c;
+    for (int i = 0; i < N; i++) {
+        if (!b.single && c + i < b.a.width) {
+            sums->gain[i] = first ? 0.0f : own[i];
+            sums->bias[i] = first || b.columns == b.a.width ? 0.0f : own[b.a.width + i];
+        }
+        sums->gain[i] = fmaf(s.dy[i], s.h[i], sums->gain[i]);
+        sums->bias[i] += s.dy[i];
     }
 }
 
-/* dgain (and behind it, where wanted, dbias) of a chunk: `own` is shared memory or the chunk's partial row.
- */
+template <int N>
+static __device__ __forceinline__ void norm_sums_store(const struct norm_backward &b, int64_t c,
+                                                       const struct norm_sums<N> &sums)
+{
+    float *own = b.partials + (int64_t)blockIdx.x * b.columns + c;
+    for (int i = 0; i < N && c + i < b.a.width; i++) {
+        own[i] = sums.gain[i];
+        if (b.columns != b.a.width)
+            own[b.a.width + i] = sums.bias[i];
+    }
+}
+
+/* The sums of g and of g · h over a row, the same in every thread. `turn` alternates from row to row: a row
+ * writes where the row before does not read, so one barrier a row is enough. */
+static __device__ __forceinline__ void norm_row_sums(float *sum, float *sum_scaled, int turn, float *shared)
+{
+    const int warp = (int)threadIdx.x / CUDA_WARP, warps = (int)blockDim.x / CUDA_WARP;
+    float *own = shared + turn * 2 * CUDA_WARPS_MAX;
+    *sum = cuda_warp_sum(*sum);
+    *sum_scaled = cuda_warp_sum(*sum_scaled);
+    if (threadIdx.x % CUDA_WARP == 0) {
+        own[warp] = *sum;
+        own[CUDA_WARPS_MAX + warp] = *sum_scaled;
+    }
+    __syncthreads();
+    *sum = own[0];
+    *sum_scaled = own[CUDA_WARPS_MAX];
+    for (int w = 1; w < warps; w++) {
+        *sum += own[w];
+        *sum_scaled += own[CUDA_WARPS_MAX + w];
+    }
+}
+
+/* dresidual (+)= rstd · (g - average(g) - h · average(g · h)) for a group of columns of row t. */
+template <typename T, int N>
+static __device__ __forceinline__ void norm_row_store(const struct norm_backward &b, int64_t t, int64_t c,
+                                                      float average, float average_scaled,
+                                                      const struct norm_slopes<N> &s)
+{
+    const int64_t there = b.a.width - c;
+    T *out = static_cast<T *>(b.a.dresidual) + t * b.a.width + c;
+    const float rstd = b.a.rstd[t];
+    float values[N];
+    for (int i = 0; i < N; i++)
+        values[i] = 0.0f;
+    if (b.a.accumulate)
+        cuda_group_load(out, there, b.aligned, values);
+    for (int i = 0; i < N; i++)
+        values[i] = fmaf(rstd, s.g[i] - average - s.h[i] * average_scaled, values[i]);
+    cuda_group_store(out, there, b.aligned, values);
+}
+
 template <typename T>
-static __global__ void norm_backward_kernel(struct norm_args a, int64_t chunk_rows, bool aligned,
-                                            bool in_shared, float *partials)
+static __global__ void __launch_bounds__(NORM_THREADS_MAX) norm_backward_kernel(struct norm_backward b)
 {
     const int N = cuda_group<T>::COUNT;
-    CUDA_SHARED_DYNAMIC(float, shared);
-    CUDA_SHARED(float, sums, CUDA_WARPS_MAX);
-    const bool with_bias = a.dbias != nullptr;
-    const int64_t columns = with_bias ? 2 * a.width : a.width;
-    float *partial = partials + (int64_t)blockIdx.x * columns, *own = in_shared ? shared : partial;
-    const int64_t step = (int64_t)blockDim.x * N, start = (int64_t)threadIdx.x * N;
-    const int64_t first = (int64_t)blockIdx.x * chunk_rows;
-    const int64_t end = first + chunk_rows < a.tokens ? first + chunk_rows : a.tokens;
+    CUDA_SHARED(float, shared, 4 * CUDA_WARPS_MAX);
+    const int64_t step = (int64_t)blockDim.x * N, start = (int64_t)threadIdx.x * N, width = b.a.width;
+    const int64_t first = (int64_t)blockIdx.x * b.chunk_rows;
+    const int64_t end = first + b.chunk_rows < b.a.tokens ? first + b.chunk_rows : b.a.tokens;
+    struct norm_slopes<N> s = {
+    };
+    struct norm_sums<N> sums = {
+    };
     for (int64_t t = first; t < end; t++) {
         float average = 0.0f, average_scaled = 0.0f;
-        for (int64_t c = start; c < a.width; c += step) {
-            struct norm_slopes<N> s;
-            norm_slopes_read<T, N>(a, t, c, aligned, &s);
-            for (int i = 0; i < N && c + i < a.width; i++) {
+        for (int64_t c = start; c < width; c += step) {
+            norm_slopes_read<T, N>(b, t, c, &s);
+            for (int i = 0; i < N && c + i < width; i++) {
                 average += s.g[i];
                 average_scaled = fmaf(s.g[i], s.h[i], average_scaled);
-                own[c + i] = fmaf(s.dy[i], s.h[i], t == first ? 0.0f : own[c + i]);
-                if (with_bias)
-                    own[a.width + c + i] = s.dy[i] + (t == first ? 0.0f : own[a.width + c + i]);
             }
+            norm_sums_add(b, s, c, t == first, &sums);
+            if (!b.single)
+                norm_sums_store(b, c, sums);
         }
-        average = a.kind == NORM_LAYER ? cuda_block_sum(average, sums) / (float)a.width : 0.0f;
-        average_scaled = cuda_block_sum(average_scaled, sums) / (float)a.width;
-        norm_row_store<T>(a, t, aligned, average, average_scaled);
-    }
-    for (int64_t c = start; in_shared && c < a.width; c += step) {
-        for (int i = 0; i < N && c + i < a.width; i++) {
-            partial[c + i] = own[c + i];
-            if (with_bias)
-                partial[a.width + c + i] = own[a.width + c + i];
+        norm_row_sums(&average, &average_scaled, (int)(t - first) % 2, shared);
+        average = b.a.kind == NORM_LAYER ? average / (float)width : 0.0f;
+        average_scaled /= (float)width;
+        for (int64_t c = start; c < width; c += step) {
+            if (!b.single)
+                norm_slopes_read<T, N>(b, t, c, &s);
+            norm_row_store<T, N>(b, t, c, average, average_scaled, s);
         }
     }
+    if (b.single && start < width)
+        norm_sums_store(b, start, sums);
 }
 
 /* As many chunks as keep the partial sums below OPS_GEMM_WORKSPACE_BYTES (two floats a column), within
@@ -220,24 +275,22 @@ static int64_t norm_chunk_rows(int64_t tokens, int64_t width)
 CUDA_OPERATION(norm_backward, norm_args)
 {
     const int64_t size = (int64_t)dtype_size(a->dtype), groups = cuda_divide_up(a->width * size, 16);
-    const int64_t columns = a->dbias != nullptr ? 2 * a->width : a->width;
-    const int64_t chunk_rows = norm_chunk_rows(a->tokens, a->width);
-    const int64_t chunks = cuda_divide_up(a->tokens, chunk_rows);
-    enum muster_status status = cuda_scratch_check(k, chunks * columns * 4, "norm_backward", err);
+    struct norm_backward b;
+    b.a = *a;
+    b.chunk_rows = norm_chunk_rows(a->tokens, a->width);
+    b.columns = a->dbias != nullptr ? 2 * a->width : a->width;
+    b.aligned = a->width * size % 16 == 0 && cuda_aligned(a->residual) && cuda_aligned(a->gain) &&
+                cuda_aligned(a->dy) && cuda_aligned(a->dresidual);
+    b.single = groups <= NORM_THREADS_MAX;
+    b.partials = static_cast<float *>(k->scratch);
+    const int64_t chunks = cuda_divide_up(a->tokens, b.chunk_rows);
+    enum muster_status status = cuda_scratch_check(k, chunks * b.columns * 4, "norm_backward", err);
     if (status != MUSTER_OK)
         return status;
-    const bool aligned = a->width * size % 16 == 0 && cuda_aligned(a->residual) && cuda_aligned(a->gain) &&
-                         cuda_aligned(a->dy) && cuda_aligned(a->dresidual);
-    const bool in_shared = columns * 4 <= NORM_SHARED_BYTES;
     cudaStream_t stream = cuda_kernels_from(k)->stream;
-    float *partials = static_cast<float *>(k->scratch);
     CUDA_FOR_DTYPE(a->dtype, T,
                    CUDA_LAUNCH((norm_backward_kernel<T>), (unsigned)chunks,
-                               cuda_row_threads(groups, NORM_THREADS_MAX),
-                               in_shared ? (size_t)(columns * 4) : 0, stream, *a, chunk_rows, aligned,
-                               in_shared, partials));
-    cuda_partials_add(stream, partials, chunks, a->width, columns, a->dgain);
-    if (a->dbias != nullptr)
-        cuda_partials_add(stream, partials + a->width, chunks, a->width, columns, a->dbias);
+                               cuda_row_threads(groups, NORM_THREADS_MAX), 0, stream, b));
+    cuda_partials_add(stream, b.partials, chunks, b.columns, a->dgain, a->width, a->dbias);
     return cuda_launched("norm_backward", err);
 }
