@@ -201,7 +201,7 @@ static void job_find(const char *path, struct job **job)
     *job = NULL;
     job_report_init(&report);
     if (fs_path_join(file, path, "job.yaml", NULL) == MUSTER_OK && fs_exists(file)) {
-        job_load(file, &report, job, NULL);
+        job_load(file, NULL, &report, job, NULL);
     } else if (ckpt_locate(path, folder, NULL) == MUSTER_OK && ckpt_open(folder, &ckpt, NULL) == MUSTER_OK) {
         const char *yaml = ckpt_job_yaml(ckpt);
         job_parse("job_yaml", yaml, strlen(yaml), &report, job, NULL);

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "coordinator/ckpt/ckpt_retention.h"
 #include "tests/coordinator/ckpt_case.h"
+#include "tests/suite.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -26,8 +26,8 @@ static char *read_source(const char *path)
 {
     char whole[FS_PATH_MAX], *bytes = NULL;
     size_t count;
-    struct muster_error err;
-    snprintf(whole, sizeof whole, "%s/%s", getenv("MUSTER_SOURCE"), path);
+    struct muster_error err = {0};
+    ck_assert_msg(fs_path_join(whole, getenv("MUSTER_SOURCE"), path, &err) == MUSTER_OK, "%s", err.text);
     ck_assert_msg(fs_file_read(whole, FILE_BYTES_MAX, &bytes, &count, &err) == MUSTER_OK, "%s", err.text);
     return bytes;
 }
