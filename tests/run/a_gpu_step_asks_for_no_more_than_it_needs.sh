@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# What a step of a small model asks of a GPU: kernels, copies, waits, allocations, counted by the runtime's stand-in.
+# A launch for each tensor, a wait in each micro-step or an operation that fell out of the recording changes no result
+# and costs nothing here, so nothing else would show it. Counted is the difference between a run and a longer one;
+# a change that lowers a number lowers it here too.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+[[ -n ${MUSTER_CUDA_PLUGIN:-} ]] || skip "built without CUDA"
+export MUSTER_SHARE_GPU=1
+
+# counts RANKS NAME STEPS [KEY=VALUE ...]: what all ranks asked for, as lines "what direct in-graphs" in $folder/NAME.counts.
+counts() {
+    local ranks=$1 name=$2 steps=$3
+    shift 3
+    write_job "$name" model.hidden_size=16 model.num_heads=2 data.seq_len=8 device=cuda train.global_batch_size=8 \
+        parallel.logical_workers=4 checkpoint.save_interval=0 logging.interval=1000 "train.max_steps=$steps" "$@"
+    rm -rf "$folder/counts"
+    mkdir "$folder/counts"
+    MUSTER_STANDIN_COUNTS=$folder/counts/ train "$ranks" "$name"
+    awk '{ direct[$1] += $2; graphs[$1] += $3 } END { for (what in direct) print what, direct[what], graphs[what] }' \
+        "$folder"/counts/* | LC_ALL=C sort >"$folder/$name.counts"
+}
+
+# a_step_asks RANKS TITLE [KEY=VALUE ...] <EXPECTED: of one step, once recordings exist; what a micro-step launches is one line.
+a_step_asks() {
+    local ranks=$1 title=$2
+    shift 2
+    counts "$ranks" short 4 "$@"
+    counts "$ranks" long 7 "$@"
+    awk 'NR == FNR { direct[$1] = $2; graphs[$1] = $3; next }
+         { print $1, ($2 - direct[$1]) / 3, ($3 - graphs[$1]) / 3 }' "$folder/short.counts" "$folder/long.counts" |
+        grep -v ' 0 0$' >"$folder/out"
+    awk '/^(adamw|add|squares)_kernel |^(allocation|copy|event|fill|graph|wait)/ { print; next }
+         { direct += $2; graphs += $3 }
+         END { print "operations", direct, graphs }' "$folder/out" >"$folder/found"
+    diff - "$folder/found" || fail "$title: a step asks for other things (> is what was found, and below in full)"
+}
+
+# Two blocks, 8 micro-steps of which 4 logical workers have 2 each. Each is launched as one recording; beside them are ids
+# and targets on the way in, losses and hits on the way out, a gradient cleared for each logical worker and three that are
+# added. One wait, for loss and norm; one launch for the norm of a bucket, one for its update.
+a_step_asks 1 "one rank" <<'EOF'
+adamw_kernel 1 0
+add_kernel 3 0
+copy_to_device 16 0
+copy_to_host 16 0
+event 4 0
+fill 4 8
+graph 8 0
+squares_kernel 1 0
+wait 1 0
+operations 0 616
+EOF
+
+# Of all ranks together. The first and the last micro-step of each are launched operation by operation, because weights arrive
+# and gradients leave meanwhile.
+a_step_asks 2 "two ranks" <<'EOF'
+adamw_kernel 2 0
+add_kernel 4 0
+copy 8 0
+copy_to_device 16 0
+copy_to_host 16 0
+event 2 0
+fill 8 4
+graph 4 0
+squares_kernel 2 0
+wait 2 0
+operations 308 308
+EOF
+
+a_step_asks 2 "two ranks that share out everything" parallel.zero_stage=3 <<'EOF'
+adamw_kernel 2 0
+add_kernel 4 0
+copy 12 0
+copy_on_device 4 0
+copy_to_device 16 0
+copy_to_host 16 0
+event 2 0
+fill 12 0
+squares_kernel 2 0
+wait 2 0
+operations 616 0
+EOF
