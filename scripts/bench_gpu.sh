@@ -1,19 +1,25 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Trains GPT-2 on one GPU with muster and with PyTorch (eager and compiled) in turn and prints a Markdown table of
-# tokens/s, TFLOP/s, peak GPU memory and time to the first step. PYTHON names a Python that has torch with CUDA and numpy (python3 unless told),
-# WORKER another muster-worker than the release build's. Options: --quick, --output FILE and what --help shows.
+# tokens/s, TFLOP/s, peak GPU memory and time to the first step. PYTHON names a Python that has torch with CUDA and numpy (python3 unless
+# told; with --no-torch any), WORKER another muster-worker than the release build's. Options: --quick, --output FILE and what --help shows.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONDONTWRITEBYTECODE=1
 PYTHON=${PYTHON:-python3}
+torch=1
 for argument; do
-    if [ "$argument" = --help ]; then
-        exec python3 "$here/scripts/bench/bench.py" --worker none --help
-    fi
+    case $argument in
+    --help) exec python3 "$here/scripts/bench/bench.py" --worker none --help ;;
+    --no-torch) torch=0 ;;
+    esac
 done
-"$PYTHON" -c 'import numpy, torch; assert torch.cuda.is_available()' || {
-    echo "bench_gpu: $PYTHON has no numpy, or no torch that finds a GPU" >&2
+nvidia-smi -L >/dev/null 2>&1 || {
+    echo "bench_gpu: no GPU: nvidia-smi finds none" >&2
+    exit 2
+}
+[ "$torch" -eq 0 ] || "$PYTHON" -c 'import numpy, torch; assert torch.cuda.is_available()' 2>/dev/null || {
+    echo "bench_gpu: $PYTHON has no numpy, or no torch that finds a GPU; --no-torch measures muster alone" >&2
     exit 2
 }
 WORKER=${WORKER:-$here/build/bin/muster-worker}

@@ -34,6 +34,7 @@ def parse_args():
     parser.add_argument("--threads", type=int, default=1, help="of every rank")
     parser.add_argument("--only", default="", help="only cases whose name contains this, for example '124M bf16'")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out: muster's own figures only")
     parser.add_argument("--output", type=Path, help="also write the table to this file")
     parser.add_argument("--work", type=Path, help="folder for data and runs; a temporary one unless told")
     parser.add_argument("--worker", type=Path, required=True, help=argparse.SUPPRESS)
@@ -86,6 +87,7 @@ def run_variant(args, case, variant, work):
 def run_case(args, case, rounds, work):
     """Runs by variant, one of each per round. torch.compile may fail (it wants a C++ compiler) without ending all."""
     variants = [v for v in VARIANTS[args.device] if not (args.no_compile and v.endswith("compiled"))]
+    variants = [v for v in variants if not (args.no_torch and v.startswith("PyTorch"))]
     runs = {variant: [] for variant in variants}
     for number in range(rounds):
         for variant in variants if number % 2 == 0 else reversed(variants):

@@ -50,6 +50,10 @@ def spread(values, form):
     return f"{median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
 
 
+def has_torch(runs):
+    return any(variant.startswith("PyTorch") for variant in runs)
+
+
 def best_torch(runs, number, value, best):
     """The better of PyTorch's variants in one round."""
     return best(value(kept[number]) for variant, kept in runs.items() if variant.startswith("PyTorch"))
@@ -141,14 +145,17 @@ def write(results, ranks, threads, rounds):
     value_head = ["case", "program", "tokens/s", "TFLOP/s (6N + 12LCT)", "peak memory, MiB, all ranks", "first step done after, s"]
     value_head += ["reduce / update, ms a step", "CPU share"]
     batches = "; ".join(f"{c.name}: {c.accumulate} x {c.micro_batch} x {c.length} tokens a rank and step" for c in results)
+    compared = [
+        "muster (exact) ÷ the better PyTorch variant of the round; median (min–max) over rounds:",
+        "",
+        table(ratio_head, [ratio_row(case, runs) for case, runs in results.items() if has_torch(runs)]),
+        "",
+    ]
     parts = [
         *machine(),
         f"* {ranks} ranks of {threads} thread(s), {rounds} rounds; {batches}",
         "",
-        "muster (exact) ÷ the better PyTorch variant of the round; median (min–max) over rounds:",
-        "",
-        table(ratio_head, [ratio_row(case, runs) for case, runs in results.items()]),
-        "",
+        *(compared if any(map(has_torch, results.values())) else []),
         "Each program; median (min–max) over rounds:",
         "",
         table(value_head, [row for case, runs in results.items() for row in value_rows(case, runs)]),
