@@ -41,10 +41,18 @@ def count(path):
     return len(path.read_text(encoding="ascii").splitlines()) if path.exists() else 0
 
 
+def join():
+    """As torchrun says, with names of this start's own in its store: gloo found the ports of the start before there."""
+    environment = os.environ
+    store = dist.TCPStore(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), is_master=False)
+    store = dist.PrefixStore("start-" + environment["TORCHELASTIC_RESTART_COUNT"], store)
+    dist.init_process_group("gloo", store=store, rank=int(environment["RANK"]), world_size=int(environment["WORLD_SIZE"]))
+
+
 def main():
     args = parse_args()
     torch.set_num_threads(1)
-    dist.init_process_group("gloo")
+    join()
     rank = dist.get_rank()
     bare, module, optimizer = make_model(args)
     latest = args.folder / "latest"
