@@ -39,11 +39,13 @@ static enum muster_status agent_init(struct agent *agent, int connect_s, struct 
     if (agent->storage == NULL)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to ask the hosts");
     /* "ssh : rsh" is Open MPI's way to name a second choice. */
-    for (char *word = strtok_r(agent->storage, " \t", &rest);
-         word != NULL && strcmp(word, ":") != 0 && agent->count < AGENT_WORDS_MAX;
+    agent->storage[strcspn(agent->storage, ":")] = '\0';
+    for (char *word = strtok_r(agent->storage, " \t", &rest); word != NULL && agent->count < AGENT_WORDS_MAX;
          word = strtok_r(NULL, " \t", &rest))
         agent->words[agent->count++] = word;
-    if (agent->count == 0 || !is_ssh(agent->words[0]))
+    if (agent->count == 0)
+        agent->words[agent->count++] = "ssh";
+    if (!is_ssh(agent->words[0]))
         return MUSTER_OK;
     snprintf(agent->connect_timeout, sizeof agent->connect_timeout, "ConnectTimeout=%d", connect_s);
     agent->words[agent->count++] = "-o";

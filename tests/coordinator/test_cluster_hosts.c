@@ -191,6 +191,20 @@ static void write_program(const char *name, const char *script)
 static const struct reach_question question = {
     .worker = "/bin/mu ster", .folder = "/work", .connect_s = 2, .timeout_ms = 2000};
 
+/* With programs of the current folder before all others: reach_ask as it then goes. */
+static enum muster_status asked_here(struct reach_answer *answers)
+{
+    struct muster_error err;
+    char *path = alloc_text(getenv("PATH"));
+    text_clear(&text);
+    text_print(&text, ".:%s", path);
+    setenv("PATH", text.data, 1);
+    enum muster_status status = reach_ask(&hosts, &question, answers, &err);
+    setenv("PATH", path, 1);
+    alloc_free(path);
+    return status;
+}
+
 START_TEST(who_does_not_answer_in_time_is_told_from_who_does)
 {
     struct reach_answer answers[6] = {{.asked = false}};
@@ -202,7 +216,7 @@ START_TEST(who_does_not_answer_in_time_is_told_from_who_does)
     read_hosts("good\nbad\nslow\nlacks\nlocalhost\nunasked\n");
     for (int i = 0; i < 5; i++)
         answers[i].asked = true;
-    setenv("OMPI_MCA_plm_rsh_agent", "./agent -x word : ssh", 1);
+    setenv("OMPI_MCA_plm_rsh_agent", "./agent -x word:ssh", 1);
     ck_assert_msg(reach_ask(&hosts, &question, answers, &err) == MUSTER_OK, "%s", err.text);
     ck_assert(answers[0].good && answers[4].good && answers[5].good);
     ck_assert_str_eq(answers[0].why, "");
@@ -216,24 +230,30 @@ START_TEST(who_does_not_answer_in_time_is_told_from_who_does)
 }
 END_TEST
 
+START_TEST(ssh_is_asked_where_nothing_else_is_named_and_never_asks_back)
+{
+    struct reach_answer answers[1] = {{.asked = true}};
+    write_program("ssh", "#!/bin/sh\n[ \"$1 $2 $3 $4 $5\" = '-o BatchMode=yes -o ConnectTimeout=2 far' ]\n");
+    read_hosts("far\n");
+    setenv("OMPI_MCA_plm_rsh_agent", " : rsh", 1);
+    ck_assert_int_eq(asked_here(answers), MUSTER_OK);
+    unsetenv("OMPI_MCA_plm_rsh_agent");
+    ck_assert_msg(answers[0].good, "%s", answers[0].why);
+}
+END_TEST
+
 START_TEST(the_nodes_of_an_allocation_are_asked_by_a_step)
 {
     struct reach_answer answers[2] = {{.asked = true}, {.asked = true}};
-    struct muster_error err;
     static const char *const nodes[] = {"SLURM_JOB_ID", "7", "SLURM_JOB_NODELIST", "n[1-2]", NULL};
-    char *path = alloc_text(getenv("PATH"));
     write_program("srun",
                   "#!/bin/sh\ncase \" $* \" in *' --overlap '*' --nodelist=n1 '*' true '*) exit 0;; esac\n"
                   "echo 'srun: error: Unable to create step' >&2; exit 1\n");
     environment = nodes;
     ck_assert_int_eq(hosts_from_slurm(lookup, &hosts, NULL), MUSTER_OK);
-    text_print(&text, ".:%s", path);
-    setenv("PATH", text.data, 1);
-    ck_assert_msg(reach_ask(&hosts, &question, answers, &err) == MUSTER_OK, "%s", err.text);
-    setenv("PATH", path, 1);
+    ck_assert_int_eq(asked_here(answers), MUSTER_OK);
     ck_assert(answers[0].good && !answers[1].good);
     ck_assert_str_eq(answers[1].why, "srun: error: Unable to create step");
-    alloc_free(path);
 }
 END_TEST
 
@@ -251,6 +271,7 @@ int main(void)
     tcase_add_test(cases, the_rest_gets_as_many_ranks_as_it_has_slots_or_its_share);
     tcase_add_test(cases, an_allocation_says_hosts_and_ranks);
     tcase_add_test(cases, who_does_not_answer_in_time_is_told_from_who_does);
+    tcase_add_test(cases, ssh_is_asked_where_nothing_else_is_named_and_never_asks_back);
     tcase_add_test(cases, the_nodes_of_an_allocation_are_asked_by_a_step);
     suite_add_tcase(suite, cases);
     return suite_run(suite);
