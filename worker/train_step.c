@@ -179,7 +179,7 @@ static enum muster_status train_step_before(void *context, int op, struct muster
     struct train_step *step = context;
     struct param_windows *windows = step->parts.state->windows;
     enum muster_status status = windows ? param_windows_ensure(windows, op, err) : MUSTER_OK;
-    if (param_gathers_pending(step->parts.gathers))
+    if (!status && param_gathers_pending(step->parts.gathers))
         status = param_gathers_ensure(step->parts.gathers, op, err);
     if (!status && step->last_slot)
         status = reducer_before(step->parts.reducer, op, err);

@@ -3,8 +3,8 @@
  * The heap door: its counters, its failures on request, and the corners where the C library differs.
  */
 #include "base/alloc.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -163,10 +163,5 @@ int main(void)
     tcase_add_test(cases, a_resize_that_fails_leaves_the_old_block);
     tcase_add_test(cases, threads_lose_no_count_and_exactly_one_call_fails);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

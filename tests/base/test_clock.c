@@ -3,8 +3,7 @@
  * How a moment is written down, and that the monotonic clock never runs backwards.
  */
 #include "base/clock.h"
-
-#include <check.h>
+#include "tests/suite.h"
 
 START_TEST(a_moment_is_written_in_utc_with_milliseconds)
 {
@@ -67,10 +66,5 @@ int main(void)
     tcase_add_test(cases, the_monotonic_clock_does_not_go_back);
     tcase_add_test(cases, the_unix_clock_counts_milliseconds);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

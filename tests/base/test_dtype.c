@@ -4,8 +4,8 @@
  * for the format, NaN whose payload is in the low bits.
  */
 #include "base/dtype.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <math.h>
 
 static float from_bits(uint32_t bits)
@@ -113,10 +113,5 @@ int main(void)
     tcase_add_test(cases, every_fp16_number_survives_the_way_there_and_back);
     tcase_add_test(cases, every_float_between_two_fp16_numbers_goes_to_the_nearer_one_or_the_even_one);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

@@ -5,8 +5,8 @@
 #include "base/epoch.h"
 
 #include "base/fs.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,10 +76,5 @@ int main(void)
     tcase_add_test(tcase, a_number_that_cannot_be_read_is_an_error_and_no_permission);
     Suite *suite = suite_create("epoch");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -3,8 +3,8 @@
  * The error record: what is kept when the text is too long, and which status and exit code a cause becomes.
  */
 #include "base/error.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <string.h>
 
@@ -100,10 +100,5 @@ int main(void)
     tcase_add_test(cases, every_status_has_its_own_name_and_a_documented_exit_code);
     tcase_add_test(cases, what_a_person_must_correct_exits_2_and_what_can_resume_exits_75);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

@@ -6,8 +6,8 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -230,10 +230,5 @@ int main(void)
     tcase_add_test(tcase, a_folder_that_is_not_there_is_named);
     Suite *suite = suite_create("event_log");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

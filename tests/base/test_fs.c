@@ -6,8 +6,8 @@
 #include "base/fs.h"
 
 #include "base/alloc.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -623,10 +623,5 @@ int main(void)
     tcase_add_test(cases, a_lock_that_cannot_be_opened_is_an_error_of_its_own);
     tcase_add_test(cases, what_a_stranger_wrote_into_the_lock_file_is_shown_harmlessly);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

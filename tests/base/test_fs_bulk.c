@@ -6,7 +6,6 @@
  */
 #include "base/fs_bulk.h"
 
-#include <check.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "tests/suite.h"
 
 static char folder[64], path[FS_PATH_MAX];
 static int64_t live_before;
@@ -112,10 +112,5 @@ int main(void)
     tcase_add_test(tcase, every_length_and_every_piece_comes_back_the_same);
     tcase_add_test(tcase, a_file_that_cannot_be_written_leaves_nothing_and_names_itself);
     suite_add_tcase(suite, tcase);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failures = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

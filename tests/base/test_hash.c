@@ -4,8 +4,7 @@
  * tried on machines whose processor would never take it.
  */
 #include "base/hash.c"
-
-#include <check.h>
+#include "tests/suite.h"
 
 static void fill(unsigned char *data, size_t bytes)
 {
@@ -172,10 +171,5 @@ int main(void)
     tcase_add_test(cases, a_hash_is_written_high_half_first_and_read_back);
     tcase_add_test(cases, a_text_that_is_not_32_digits_is_no_hash);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

@@ -7,8 +7,8 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -227,10 +227,5 @@ int main(void)
     tcase_add_test(cases, a_full_disk_stops_nobody);
     tcase_add_test(cases, threads_do_not_mix_inside_a_line);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

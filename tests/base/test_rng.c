@@ -7,8 +7,8 @@
 #include "base/rng.h"
 
 #include "base/hash.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <string.h>
 
@@ -309,10 +309,5 @@ int main(void)
     tcase_add_test(cases, three_elements_are_shuffled_into_all_six_orders_alike);
     tcase_add_test(cases, an_element_lands_everywhere_alike);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

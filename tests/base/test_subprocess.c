@@ -2,7 +2,6 @@
  *
  * Short commands: their words, outputs and ends, several at once, and what is left of one that does not end.
  */
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 
 #include "base/shell_word.h"
 #include "base/subprocess.h"
+#include "tests/suite.h"
 
 enum { LONG_MS = 60000, AT_ONCE = 20 };
 
@@ -156,10 +156,5 @@ int main(void)
     tcase_add_test(cases, endless_output_is_cut_and_does_not_stop_the_command);
     tcase_add_test(cases, a_shell_reads_a_quoted_word_back);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -5,8 +5,8 @@
 #include "base/text.h"
 
 #include "base/alloc.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <float.h>
 #include <locale.h>
 #include <stdio.h>
@@ -352,10 +352,5 @@ int main(void)
     tcase_add_test(cases, a_number_longer_than_any_sensible_one_is_refused_not_overrun);
     tcase_add_test(cases, a_locale_with_a_decimal_comma_changes_nothing);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

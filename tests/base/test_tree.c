@@ -5,11 +5,11 @@
  */
 #include "base/tree.h"
 
-#include <check.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "tests/suite.h"
 
 enum { LEAVES_TESTED = 64, NODES_TESTED = 2 * TREE_LEAVES_MAX };
 
@@ -276,10 +276,5 @@ int main(void)
     tcase_add_test(tc, nodes_that_do_not_tile_the_tree_have_no_program);
     tcase_add_test(tc, a_sum_is_taken_in_tree_order);
     suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failures = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -5,11 +5,11 @@
  */
 #include "comm/comm.h"
 
-#include <check.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "comm/mpi_launch.h"
+#include "tests/suite.h"
 
 START_TEST(a_job_of_one_rank_passes_through_every_collective)
 {
@@ -153,10 +153,5 @@ int main(void)
     tcase_add_test(tc, hosts_are_numbered_in_the_order_of_their_first_ranks);
     tcase_add_test(tc, hosts_can_be_pretended_and_a_wrong_list_is_refused);
     suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failures = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

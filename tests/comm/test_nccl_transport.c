@@ -3,8 +3,8 @@
  * Which way NCCL talks, read from lines as NCCL 2.28 writes them.
  */
 #include "comm/nccl_transport.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,10 +89,5 @@ int main(void)
     tcase_add_test(tc, a_log_cut_anywhere_is_read_as_far_as_it_goes);
     tcase_add_test(tc, a_description_never_leaves_its_room);
     suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failures = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -6,12 +6,12 @@
  */
 #include "comm/reduce_recipe.h"
 
-#include <check.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/tree.h"
 #include "comm/combine.h"
+#include "tests/suite.h"
 
 enum { RANKS_MAX = 16, OPERANDS_MAX = 1024, ROWS = 5000 };
 
@@ -214,10 +214,5 @@ int main(void)
     tcase_add_loop_test(tc, sums_in_rows_are_those_of_the_program_also_in_place, 0, 4);
     tcase_add_loop_test(tc, a_full_heap_is_reported_and_nothing_leaks, 0, 2);
     suite_add_tcase(suite, tc);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failed = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failed ? 1 : 0;
+    return suite_run(suite);
 }

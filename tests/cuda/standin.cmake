@@ -9,7 +9,7 @@ set_target_properties(muster_cuda_emulated PROPERTIES
   LINKER_LANGUAGE CXX LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 
 foreach(test test_cuda_backend test_cuda_table test_cuda_memory)
-  muster_test(${test} SOURCES ${test}.c compare_device.c ../kernels/compare_array.c
+  muster_test(${test} SOURCES ${test}.c compare_device.c ../kernels/cases.c ../kernels/compare_array.c
     LINKS muster_kernels muster_kernels_ref LABELS cuda)
   add_dependencies(${test} muster_cuda_emulated)
   set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT

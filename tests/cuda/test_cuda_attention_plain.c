@@ -2,11 +2,11 @@
  *
  * The plain attention kernels judged by the reference; compare_emulated.c says what each comparison checks.
  */
-#include <check.h>
 
 #include "kernels/cuda/cuda_internal.h"
 #include "tests/cuda/tolerance.h"
 #include "tests/kernels/cases.h"
+#include "tests/suite.h"
 
 /* Sequences on both sides of a tile border; heads of one, two and four slices, whole and not. */
 static const int64_t attention_sizes[][5] = {{1, 1, 1, 1, 1},    {2, 5, 3, 3, 7},    {1, 64, 2, 1, 16},
@@ -76,10 +76,5 @@ int main(void)
     tcase_add_test(cases, heads_wider_than_256_are_unsupported);
     tcase_add_test(cases, a_scratch_block_that_is_too_small_is_refused);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

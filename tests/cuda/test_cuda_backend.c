@@ -4,11 +4,11 @@
  * attention. compare_device.c says what each comparison checks (guards, same bits every time and from a
  * recording); the remaining operations are in test_cuda_table.c, memory and order in test_cuda_memory.c.
  */
-#include <check.h>
 #include <stdio.h>
 
 #include "tests/cuda/tolerance.h"
-#include "tests/kernels/compare.h"
+#include "tests/kernels/cases.h"
+#include "tests/suite.h"
 
 struct linear_shape {
     enum dtype dtype;
@@ -275,33 +275,11 @@ START_TEST(the_head_of_a_large_vocabulary_agrees_with_the_reference)
 }
 END_TEST
 
-struct attention_shape {
-    enum dtype dtype;
-    int64_t batch, sequence, heads, kv_heads, head_width;
-    float dropout;
-};
-
-static struct attention_args attention_args_of(const struct attention_shape *s)
-{
-    struct attention_args a = {.dtype = s->dtype, .batch = s->batch, .sequence = s->sequence};
-    a.heads = s->heads, a.kv_heads = s->kv_heads, a.head_width = s->head_width, a.dropout = s->dropout;
-    a.key = rng_key_make(7, 0, 0, 0);
-    return a;
-}
-
-static enum muster_status attention_forward_call(struct kernels *k, const void *shape, void *const data[],
-                                                 struct muster_error *err)
-{
-    struct attention_args a = attention_args_of(shape);
-    a.qkv = data[0], a.y = data[1], a.lse = data[2];
-    return kernels_attention_forward(k, &a, err);
-}
-
 /* Forward and backward in one call: the gradient is a gradient only where y and the log-sum-exp fit. */
 static enum muster_status attention_both_call(struct kernels *k, const void *shape, void *const data[],
                                               struct muster_error *err)
 {
-    struct attention_args a = attention_args_of(shape);
+    struct attention_args a = case_attention_args(shape);
     a.qkv = data[0], a.y = data[1], a.lse = data[2], a.dy = data[3], a.dqkv = data[4];
     enum muster_status status = kernels_attention_forward(k, &a, err);
     return status == MUSTER_OK ? kernels_attention_backward(k, &a, err) : status;
@@ -311,18 +289,18 @@ static enum muster_status attention_both_call(struct kernels *k, const void *sha
 static const int64_t attention_sizes[][5] = {{1, 1, 1, 1, 1},   {2, 5, 3, 3, 7},   {1, 33, 4, 2, 20},
                                              {1, 64, 2, 1, 16}, {2, 40, 4, 2, 64}, {1, 70, 2, 2, 128}};
 
-static struct attention_shape attention_shape_of(size_t size, int variant)
+static struct case_attention attention_shape_of(size_t size, int variant)
 {
     const int64_t *n = attention_sizes[size];
-    return (struct attention_shape){tolerance_dtypes[variant % 3], n[0], n[1], n[2], n[3], n[4],
-                                    variant < 3 ? 0.0f : 0.3f};
+    return (struct case_attention){tolerance_dtypes[variant % 3], n[0], n[1], n[2], n[3], n[4],
+                                   variant < 3 ? 0.0f : 0.3f};
 }
 
 START_TEST(attention_agrees_with_the_reference)
 {
     for (size_t size = 0; size < sizeof attention_sizes / sizeof *attention_sizes; size++) {
         for (int variant = 0; variant < 6; variant++) {
-            const struct attention_shape s = attention_shape_of(size, variant);
+            const struct case_attention s = attention_shape_of(size, variant);
             const int64_t rows = s.batch * s.sequence, width = s.heads * s.head_width;
             const int64_t packed = rows * (width + 2 * s.kv_heads * s.head_width);
             const double rough = s.dtype == DTYPE_F32 ? 2e-5 : 0.03;
@@ -335,7 +313,7 @@ START_TEST(attention_agrees_with_the_reference)
             };
             char label[96];
             label_of(label, "attention forward", size, variant);
-            compare_run(label, arrays, 3, attention_forward_call, &s);
+            compare_run(label, arrays, 3, case_attention_forward, &s);
             label_of(label, "attention forward and backward", size, variant);
             compare_run(label, arrays, 5, attention_both_call, &s);
         }
@@ -357,10 +335,5 @@ int main(void)
     tcase_add_test(products, the_head_of_a_large_vocabulary_agrees_with_the_reference);
     tcase_add_test(products, attention_agrees_with_the_reference);
     suite_add_tcase(suite, products);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

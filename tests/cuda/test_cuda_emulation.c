@@ -3,13 +3,13 @@
  * What the tests of the CUDA back end stand on: the emulation runs threads as a device does and says so when
  * a kernel is wrong, and the stand-in for the runtime refuses what a device would refuse.
  */
-#include <check.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cudart_standin.h"
 #include "emulation_cases.h"
+#include "tests/suite.h"
 
 static cudaStream_t stream;
 static int *out;
@@ -273,10 +273,5 @@ int main(void)
     tcase_add_test(cases, fresh_memory_is_poisoned_and_its_amount_is_limited);
     tcase_add_test(cases, there_are_as_many_different_devices_as_asked_for);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

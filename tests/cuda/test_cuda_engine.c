@@ -4,13 +4,13 @@
  * micro-step, for every model, precision, recompute mode, with and without dropout. Memory is poisoned and
  * guarded by the fixture. A step repeats to the last bit, from a recording too.
  */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/model/model_cases.h"
 #include "tests/worker/engine_fixture.h"
+#include "tests/suite.h"
 
 struct outcome {
     int64_t flat_count, rows;
@@ -92,10 +92,5 @@ int main(void)
     tcase_set_timeout(tcase, 0);
     tcase_add_loop_test(tcase, a_micro_step_is_the_reference_s, 0, MODEL_VARIANT_COUNT);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(suite);
 }

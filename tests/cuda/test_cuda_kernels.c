@@ -3,7 +3,6 @@
  * Our own CUDA kernels but attention, under emulation, judged by the reference over shapes that are and are
  * not multiples of what a thread takes at a time; compare_emulated.c says what each comparison checks.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,6 +11,7 @@
 #include "kernels/cuda/cuda_internal.h"
 #include "tests/cuda/tolerance.h"
 #include "tests/kernels/cases.h"
+#include "tests/suite.h"
 
 enum { DTYPES = 3 };
 
@@ -393,10 +393,5 @@ int main(void)
     tcase_add_test(cases, a_scratch_block_that_is_too_small_is_refused);
     tcase_add_loop_test(cases, the_planned_scratch_is_enough_for_the_widest_shapes, 0, 3);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

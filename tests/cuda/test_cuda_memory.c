@@ -2,13 +2,13 @@
  *
  * Memory, copies, order and recordings of the CUDA back end, through the plug-in named by MUSTER_CUDA_PLUGIN.
  */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "kernels/cuda/cuda_plugin.h"
 #include "tests/kernels/compare.h"
+#include "tests/suite.h"
 
 static void ok(enum muster_status status, const struct muster_error *err)
 {
@@ -264,10 +264,5 @@ int main(void)
     tcase_add_test(memory, numerics_name_the_device_and_the_libraries);
     tcase_add_test(memory, the_rate_of_products_is_measured);
     suite_add_tcase(suite, memory);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -4,12 +4,12 @@
  * with every symbol resolved on a machine without a driver. CTest says where the files are; the order of the
  * tests matters, because a plug-in once open stays open.
  */
-#include <check.h>
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cuda/cuda_plugin.h"
+#include "tests/suite.h"
 
 static const char *path_of(const char *variable)
 {
@@ -105,10 +105,5 @@ int main(void)
     tcase_add_test(plugin, a_plug_in_of_another_version_is_told_apart);
     tcase_add_test(plugin, the_real_plug_in_opens_and_says_cleanly_that_there_is_no_device);
     suite_add_tcase(suite, plugin);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

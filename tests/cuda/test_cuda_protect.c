@@ -2,13 +2,13 @@
  *
  * Device memory of the stand-in with MUSTER_STANDIN_PROTECT: closed to the host, open to work on a stream.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "cudart_standin.h"
 #include "emulation_cases.h"
+#include "tests/suite.h"
 
 /* The kernel tells, without a crash, whether the process may read there. */
 static int read_error(const void *pointer)
@@ -47,10 +47,5 @@ int main(void)
     TCase *cases = tcase_create("CUDA protection");
     tcase_add_test(cases, the_host_cannot_read_device_memory_and_a_kernel_can);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

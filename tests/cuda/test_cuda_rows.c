@@ -3,7 +3,6 @@
  * The kernels that exist for the sake of cuBLASLt (epilogue, bias gradient, cross entropy), under emulation.
  * The reference has no such operations: it is asked for a linear layer or head with the identity as weights.
  */
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -11,6 +10,7 @@
 #include "kernels/cuda/cuda_internal.h"
 #include "tests/cuda/tolerance.h"
 #include "tests/kernels/compare.h"
+#include "tests/suite.h"
 
 struct rows_shape {
     enum dtype dtype, bias_dtype;
@@ -276,10 +276,5 @@ int main(void)
     tcase_add_test(cases, the_first_of_equal_logits_is_the_answer);
     tcase_add_test(cases, a_row_longer_than_the_block_has_the_right_loss_and_gradient);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

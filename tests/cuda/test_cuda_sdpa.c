@@ -5,13 +5,13 @@
  * what they compute takes a GPU.
  */
 #ifdef TEST_WITH_CUDNN
-#include <check.h>
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cuda/cuda_sdpa.h"
+#include "tests/suite.h"
 
 struct device {
     const char *name;
@@ -144,12 +144,7 @@ int main(void)
     tcase_add_test(plans, a_plan_does_not_need_its_shape_afterwards_and_is_not_made_twice_differently);
     tcase_add_test(plans, a_shape_without_an_engine_is_unsupported);
     suite_add_tcase(suite, plans);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }
 #else
 int main(void)

@@ -4,13 +4,13 @@
  * array carries its own number, a plan checks that what it was given belongs together, and counts what it
  * would write. Long sequences are here, whose gradient is taken slice by slice.
  */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "kernels/cuda/cuda_sdpa.h"
+#include "tests/suite.h"
 
 struct cuda_sdpa_plan {
     struct cuda_sdpa_shape shape;
@@ -351,10 +351,5 @@ int main(void)
     tcase_add_test(slices, what_the_library_cannot_do_or_has_no_room_for_is_left_to_the_plain_kernels);
     tcase_add_test(slices, slices_divide_the_whole_and_stay_within_their_memory);
     suite_add_tcase(suite, slices);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

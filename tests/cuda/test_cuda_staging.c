@@ -4,11 +4,11 @@
  * for it, and then no more of it than was waited for. What a copy forgets to wait for is wrong here every
  * time, where a device would usually be fast enough. Only what cuda_staging.c and cuda_memory.c call is here.
  */
-#include <check.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "kernels/cuda/cuda_parts.h"
+#include "tests/suite.h"
 
 enum { LAZY_WORK_MAX = 4096 };
 
@@ -252,10 +252,5 @@ int main(void)
     tcase_add_test(copies, a_copy_that_fails_says_which);
     tcase_add_test(copies, a_ring_without_memory_is_an_error_and_leaks_nothing);
     suite_add_tcase(suite, copies);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

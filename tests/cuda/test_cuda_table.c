@@ -4,11 +4,11 @@
  * is the operation it says, on a device as well as under emulation. What is hard about each kernel is tested
  * in test_cuda_kernels.c.
  */
-#include <check.h>
 #include <stdio.h>
 
 #include "tests/cuda/tolerance.h"
 #include "tests/kernels/compare.h"
+#include "tests/suite.h"
 
 enum { ROWS = 33, WIDTH = 72, COUNT = ROWS * WIDTH, VOCABULARY = 50, SEQUENCE = 11, DTYPES = 3 };
 
@@ -210,10 +210,5 @@ int main(void)
     tcase_add_loop_test(table, rotary_positions_agree_with_the_reference, 0, 2 * DTYPES);
     tcase_add_loop_test(table, updates_and_sums_agree_with_the_reference, 0, 2 * DTYPES);
     suite_add_tcase(suite, table);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

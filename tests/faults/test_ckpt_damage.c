@@ -5,7 +5,6 @@
  * (2000). Each is found, the file named, and what a loader falls back to is the older checkpoint. test_ckpt.c
  * has truncations and exchanged files.
  */
-#include <check.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/rng.h"
 #include "tests/coordinator/ckpt_fixture.h"
+#include "tests/suite.h"
 
 enum { WRITERS = 3, FLAT = 1 << 19, PIECES = 2 };
 
@@ -155,10 +155,5 @@ int main(void)
     tcase_add_test(tcase, random_bits_of_the_payload_are_guarded);
     tcase_set_timeout(tcase, 0);
     suite_add_tcase(suite, tcase);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failures = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

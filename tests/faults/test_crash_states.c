@@ -5,7 +5,6 @@
  * verifies holds anything but the state of its step. The same check must find fault with a disk that
  * overlooks a kind of sync. MUSTER_CRASH_STATES sets how many (300).
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 
 #include "tests/coordinator/ckpt_fixture.h"
 #include "tests/faults/crash_model.h"
+#include "tests/suite.h"
 
 static char work[64], recorded[FS_PATH_MAX], state_dir[FS_PATH_MAX];
 static struct crash_model *model;
@@ -127,10 +127,5 @@ int main(void)
     tcase_add_test(tcase, a_disk_that_overlooks_syncs_is_found_out);
     tcase_set_timeout(tcase, 0);
     suite_add_tcase(suite, tcase);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failures = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

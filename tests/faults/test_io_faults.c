@@ -4,7 +4,6 @@
  * acknowledged checkpoint loads, the reason names the file. Each case is a process of save_driver behind
  * io_shim. By default the errors take turns over the calls; MUSTER_CAMPAIGN=1 tries them all.
  */
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 
 #include "base/fs.h"
 #include "tests/coordinator/ckpt_fixture.h"
+#include "tests/suite.h"
 
 enum { CALLS = 8, ERRORS = 5, OUTPUT_SIZE = 4096 };
 
@@ -103,10 +103,5 @@ int main(void)
     tcase_add_test(tcase, an_interrupted_or_short_write_is_no_failure);
     tcase_set_timeout(tcase, 0);
     suite_add_tcase(suite, tcase);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failures = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 
-static struct attention_args attention_args_of(const struct case_attention *s)
+struct attention_args case_attention_args(const struct case_attention *s)
 {
     struct attention_args a = {.dtype = s->dtype, .batch = s->batch, .sequence = s->sequence};
     a.heads = s->heads, a.kv_heads = s->kv_heads, a.head_width = s->head_width, a.dropout = s->dropout;
@@ -15,10 +15,10 @@ static struct attention_args attention_args_of(const struct case_attention *s)
     return a;
 }
 
-static enum muster_status attention_forward_call(struct kernels *k, const void *shape, void *const data[],
-                                                 struct muster_error *err)
+enum muster_status case_attention_forward(struct kernels *k, const void *shape, void *const data[],
+                                          struct muster_error *err)
 {
-    struct attention_args a = attention_args_of(shape);
+    struct attention_args a = case_attention_args(shape);
     a.qkv = data[0], a.y = data[1], a.lse = data[2];
     return kernels_attention_forward(k, &a, err);
 }
@@ -26,7 +26,7 @@ static enum muster_status attention_forward_call(struct kernels *k, const void *
 static enum muster_status attention_backward_call(struct kernels *k, const void *shape, void *const data[],
                                                   struct muster_error *err)
 {
-    struct attention_args a = attention_args_of(shape);
+    struct attention_args a = case_attention_args(shape);
     a.qkv = data[0], a.y = data[1], a.lse = data[2], a.dy = data[3], a.dqkv = data[4];
     return kernels_attention_backward(k, &a, err);
 }
@@ -51,7 +51,7 @@ void case_attention_run(const struct case_attention *s, double tolerance)
     snprintf(label, sizeof label, "attention %s %lldx%lld heads %lld/%lldx%lld dropout %g",
              dtype_name(s->dtype), (long long)s->batch, (long long)s->sequence, (long long)s->heads,
              (long long)s->kv_heads, (long long)s->head_width, (double)s->dropout);
-    compare_run(label, forward, 3, attention_forward_call, s);
+    compare_run(label, forward, 3, case_attention_forward, s);
     compare_run(label, backward, 5, attention_backward_call, s);
 }
 

@@ -15,6 +15,10 @@ struct case_attention {
     float dropout;
 };
 void case_attention_run(const struct case_attention *shape, double tolerance);
+/* Its arguments but the pointers; and the call with data qkv, y, lse. */
+struct attention_args case_attention_args(const struct case_attention *shape);
+enum muster_status case_attention_forward(struct kernels *k, const void *shape, void *const data[],
+                                          struct muster_error *err);
 
 struct case_rope {
     enum dtype dtype;

@@ -4,12 +4,12 @@
  * on every instruction set this machine has; see compare.h for what each comparison checks. Layers and losses
  * are here, attention and updates in test_cpu_rest.c.
  */
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
 #include "compare.h"
+#include "tests/suite.h"
 
 static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16};
 
@@ -482,10 +482,5 @@ static Suite *cpu_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(cpu_suite());
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(cpu_suite());
 }

@@ -3,10 +3,10 @@
  * The CPU back end judged by the reference, continued from test_cpu.c: attention, positions, embeddings,
  * dropout and the operations on the flat parameter space.
  */
-#include <check.h>
 #include <math.h>
 
 #include "cases.h"
+#include "tests/suite.h"
 
 static const enum dtype dtypes[] = {DTYPE_F32, DTYPE_BF16};
 
@@ -187,10 +187,5 @@ static Suite *cpu_rest_suite(void)
 
 int main(void)
 {
-    SRunner *runner = srunner_create(cpu_rest_suite());
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(cpu_rest_suite());
 }

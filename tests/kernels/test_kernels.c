@@ -5,8 +5,8 @@
  */
 #include "base/alloc.h"
 #include "kernels/kernels.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 static struct kernels *ref;
@@ -284,10 +284,5 @@ int main(void)
     tcase_add_test(tc, the_back_end_names_itself_and_goes_away_completely);
     tcase_add_loop_test(tc, each_failed_allocation_is_reported_and_leaves_nothing_behind, 0, 5);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -5,6 +5,7 @@
  */
 #include "kernels/kernels.h"
 #include "tests/kernels/finite_difference.h"
+#include "tests/suite.h"
 
 #include <stdlib.h>
 
@@ -451,10 +452,5 @@ int main(void)
     tcase_add_test(tc, dropout_of_a_gradient_is_the_gradient_of_dropout);
     tcase_add_loop_test(tc, head_gradients_are_the_slopes_of_the_scaled_loss, 0, 2);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

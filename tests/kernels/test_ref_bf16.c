@@ -6,6 +6,7 @@
  */
 #include "kernels/kernels.h"
 #include "tests/kernels/finite_difference.h"
+#include "tests/suite.h"
 
 #include <stdlib.h>
 
@@ -251,10 +252,5 @@ int main(void)
 {
     Suite *suite = suite_create("ref bf16");
     suite_add_tcase(suite, bf16_case());
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -5,6 +5,7 @@
  */
 #include "kernels/kernels.h"
 #include "tests/kernels/finite_difference.h"
+#include "tests/suite.h"
 
 enum { ROOM = 256 };
 
@@ -126,10 +127,5 @@ int main(void)
     tcase_add_test(cases, an_fp16_activation_is_taken_of_the_rounded_value);
     tcase_add_test(cases, parameters_are_rounded_to_the_dtype_asked_for);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed_count = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed_count > 0 ? 1 : 0;
+    return suite_run(suite);
 }

@@ -6,6 +6,7 @@
  */
 #include "kernels/kernels.h"
 #include "tests/kernels/finite_difference.h"
+#include "tests/suite.h"
 
 #include <stdlib.h>
 
@@ -424,10 +425,5 @@ int main(void)
     Suite *suite = suite_create("ref values");
     suite_add_tcase(suite, values_case());
     suite_add_tcase(suite, update_case());
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(suite);
 }

@@ -4,11 +4,11 @@
  * again what it frees and nothing else. The lifetimes are worked out here from the operations alone, so that
  * a mistake in the layout's own lifetimes shows.
  */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/model/model_cases.h"
+#include "tests/suite.h"
 
 static struct graph *graph_built(const struct model_variant *variant)
 {
@@ -415,10 +415,5 @@ int main(void)
     Suite *suite = suite_create("graph");
     suite_add_tcase(suite, memory);
     suite_add_tcase(suite, operations);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -3,12 +3,12 @@
  * A model from outside: the table of parameters that checkpoints and exports rely on, the arithmetic that MFU
  * is taken from, and what happens when sizes or memory do not suffice.
  */
-#include <check.h>
 #include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "tests/model/model_cases.h"
+#include "tests/suite.h"
 
 static struct graph *model_built(const struct model_config *config, int64_t micro_batch_size,
                                  enum recompute recompute)
@@ -315,10 +315,5 @@ int main(void)
     Suite *suite = suite_create("model");
     suite_add_tcase(suite, params);
     suite_add_tcase(suite, rest);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -5,12 +5,12 @@
  * buckets an operation reads: a step whose weights come only when bucket_order says so computes what it
  * always does.
  */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/model/model_cases.h"
 #include "tests/worker/engine_fixture.h"
+#include "tests/suite.h"
 #include "coordinator/plan/bucket_order.h"
 
 enum { BUCKETS = 9 };
@@ -48,17 +48,24 @@ static void buckets_cut(struct plan_range *buckets, int64_t flat_count)
     }
 }
 
-START_TEST(a_bucket_is_complete_after_exactly_the_operation_that_is_named)
+/* The engine of case `number` of 9 (three models, three kinds of recomputing), and what a plan says of its
+ * buckets. */
+static struct plan engine_in_buckets(struct engine *engine, int number, struct plan_range *buckets)
 {
     struct engine_options options = {.backend = ENGINE_REF,
-                                     .config = model_case_config((enum model_type)(_i % 3)),
+                                     .config = model_case_config((enum model_type)(number % 3)),
                                      .dtype = DTYPE_F32,
-                                     .recompute = (enum recompute)(_i / 3)};
+                                     .recompute = (enum recompute)(number / 3)};
+    engine_init(engine, &options);
+    buckets_cut(buckets, engine->flat_count);
+    return (struct plan){.graph = engine->graph, .buckets = buckets, .bucket_count = BUCKETS};
+}
+
+START_TEST(a_bucket_is_complete_after_exactly_the_operation_that_is_named)
+{
     struct engine engine;
-    engine_init(&engine, &options);
     struct plan_range buckets[BUCKETS];
-    buckets_cut(buckets, engine.flat_count);
-    struct plan plan = {.graph = engine.graph, .buckets = buckets, .bucket_count = BUCKETS};
+    struct plan plan = engine_in_buckets(&engine, _i, buckets);
     int said[BUCKETS];
     bucket_order_fill(&plan, said);
 
@@ -110,15 +117,9 @@ static enum muster_status arrival_before(void *context, int op, struct muster_er
 
 START_TEST(an_operation_reads_no_bucket_above_the_one_that_is_named)
 {
-    struct engine_options options = {.backend = ENGINE_REF,
-                                     .config = model_case_config((enum model_type)(_i % 3)),
-                                     .dtype = DTYPE_F32,
-                                     .recompute = (enum recompute)(_i / 3)};
     struct engine engine;
-    engine_init(&engine, &options);
     struct plan_range buckets[BUCKETS];
-    buckets_cut(buckets, engine.flat_count);
-    struct plan plan = {.graph = engine.graph, .buckets = buckets, .bucket_count = BUCKETS};
+    struct plan plan = engine_in_buckets(&engine, _i, buckets);
     engine_train(&engine, 0);
     float *wanted = engine_gradients_copy(&engine);
 
@@ -153,10 +154,5 @@ int main(void)
     tcase_add_loop_test(tcase, a_bucket_is_complete_after_exactly_the_operation_that_is_named, 0, 9);
     tcase_add_loop_test(tcase, an_operation_reads_no_bucket_above_the_one_that_is_named, 0, 9);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(suite);
 }

@@ -5,11 +5,11 @@
  */
 #include "worker/checkpoint_writer.h"
 
-#include <check.h>
 #include <pthread.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "tests/suite.h"
 
 enum { ELEMENTS = 1000, KINDS = 2 };
 
@@ -213,10 +213,5 @@ int main(void)
     tcase_add_test(tcase, pieces_that_are_a_copy_already_are_saved_from_where_they_are);
     tcase_add_test(tcase, a_writer_short_of_memory_is_not_made_and_a_save_short_of_it_not_begun);
     suite_add_tcase(suite, tcase);
-    SRunner *sr = srunner_create(suite);
-    srunner_set_fork_status(sr, CK_NOFORK);
-    srunner_run_all(sr, CK_NORMAL);
-    int failures = srunner_ntests_failed(sr);
-    srunner_free(sr);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

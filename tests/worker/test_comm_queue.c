@@ -3,13 +3,13 @@
  * The queue of what ranks say while they compute: one order, waiting for no more than was asked for, and
  * silence after a failure. The communicator says that any thread may call it, and nobody does.
  */
-#include <check.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "worker/comm_queue.h"
+#include "tests/suite.h"
 
 enum { TASKS = 300, NUMBER_THAT_FAILS = 5, NUMBER_THAT_WAITS = 7 };
 
@@ -150,10 +150,5 @@ int main(void)
     tcase_add_test(tcase, a_queue_without_memory_says_so);
     Suite *suite = suite_create("comm queue");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -2,11 +2,11 @@
  *
  * The doctor judges machines nobody has.
  */
-#include <check.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "worker/doctor_table.h"
+#include "tests/suite.h"
 
 enum { RANKS = 4 };
 
@@ -165,10 +165,5 @@ int main(void)
     tcase_add_test(cases, memory_is_shared_by_the_ranks_of_a_host);
     tcase_add_test(cases, two_ranks_on_a_gpu_a_bad_job_and_a_slow_network_are_red);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

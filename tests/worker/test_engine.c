@@ -3,7 +3,6 @@
  * The whole engine against itself: recompute, threads, and evaluation must not change a bit; dropout must be
  * a function of (seed, step, slot) and of nothing else; gradients with dropout must be the slope of the loss.
  */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "tests/golden/golden.h"
 #include "tests/model/model_cases.h"
 #include "tests/worker/engine_fixture.h"
+#include "tests/suite.h"
 
 static struct engine_options options_of(enum model_type type, enum engine_backend backend, enum dtype dtype,
                                         double dropout)
@@ -346,10 +346,5 @@ int main(void)
     Suite *suite = suite_create("engine");
     suite_add_tcase(suite, bits);
     suite_add_tcase(suite, rest);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

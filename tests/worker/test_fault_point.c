@@ -2,7 +2,6 @@
  *
  * What a fault does to a process is seen from outside, in a child; what it returns is seen here.
  */
-#include <check.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "worker/fault_point.h"
+#include "tests/suite.h"
 
 static char folder[] = "/tmp/muster-fault-XXXXXX";
 static char once[64];
@@ -212,10 +212,5 @@ int main(void)
     tcase_add_test(cases, a_fault_that_cannot_be_read_is_refused);
     tcase_add_test(cases, every_collective_is_a_fault_point);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

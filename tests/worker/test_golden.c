@@ -5,7 +5,6 @@
  * 1e-5 of its largest value. In bf16 the engine is compared with the same fp32 numbers, so the bound there is
  * that of the format: 8 bits of mantissa over some ten rounded operations in a row.
  */
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "tests/golden/golden.h"
 #include "tests/model/model_cases.h"
 #include "tests/worker/engine_fixture.h"
+#include "tests/suite.h"
 
 enum { CASES = 3 * ENGINE_BACKEND_COUNT, STEPS = 5 };
 
@@ -309,10 +309,5 @@ int main(void)
                         CASES * TRAJECTORY_COUNT);
     Suite *suite = suite_create("golden");
     suite_add_tcase(suite, numbers);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

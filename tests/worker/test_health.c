@@ -3,8 +3,8 @@
  * Decisions about bad numbers, from made-up losses.
  */
 #include "worker/health.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <string.h>
 
@@ -199,10 +199,5 @@ int main(void)
     tcase_add_test(tcase, the_state_is_all_that_a_restart_needs);
     Suite *suite = suite_create("health");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -2,9 +2,9 @@
  *
  * The loss scale over a history of steps: when it halves, doubles, stays, and when the run must end.
  */
-#include <check.h>
 
 #include "worker/loss_scaler.h"
+#include "tests/suite.h"
 
 static struct loss_scaler scaler_of(enum job_precision precision, double fixed, double initial,
                                     int64_t window)
@@ -107,10 +107,5 @@ int main(void)
     tcase_add_test(tcase, a_fixed_scale_stays_and_an_overflow_ends_the_run);
     tcase_add_loop_test(tcase, other_precisions_have_none, 0, 2);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(suite);
 }

@@ -3,7 +3,6 @@
  * Cores near a GPU on a machine that is made up: two packages of six cores with two threads each, with GPUs
  * that hwloc is told of in its own XML. Binding is tried on the machine itself.
  */
-#include <check.h>
 #include <hwloc.h>
 #include <sched.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <unistd.h>
 
 #include "worker/placement.h"
+#include "tests/suite.h"
 
 static char machine_path[] = "/tmp/muster-machine-XXXXXX";
 static struct placement *machine;
@@ -154,10 +154,5 @@ int main(void)
     tcase_add_test(tcase, ranks_share_whole_cores_without_overlap);
     tcase_add_test(tcase, a_process_is_bound_once_and_a_bound_one_is_left_alone);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return suite_run(suite);
 }

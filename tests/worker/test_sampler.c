@@ -7,8 +7,8 @@
 
 #include "base/alloc.h"
 #include "tests/coordinator/data_files.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -337,10 +337,5 @@ int main(void)
     tcase_add_test(tcase, a_data_set_gives_sizes_and_weights);
     tcase_add_test(tcase, short_memory_is_reported_and_nothing_leaks);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

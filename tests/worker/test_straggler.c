@@ -3,8 +3,8 @@
  * Who is slow, from made-up times.
  */
 #include "worker/straggler.h"
+#include "tests/suite.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 enum { RANKS = 5, RANKS_MANY = 101 };
@@ -106,10 +106,5 @@ int main(void)
     tcase_add_test(tcase, the_median_is_that_of_the_sorted_times);
     Suite *suite = suite_create("straggler");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

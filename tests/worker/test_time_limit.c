@@ -2,11 +2,11 @@
  *
  * Time is an argument: a run of hours is decided here in no time.
  */
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "worker/time_limit.h"
+#include "tests/suite.h"
 
 static const char *started, *slurm_end;
 
@@ -119,10 +119,5 @@ int main(void)
     tcase_add_test(cases, before_a_save_was_measured_a_share_of_the_limit_is_kept_for_it);
     tcase_add_test(cases, one_slow_step_is_forgotten_in_time);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

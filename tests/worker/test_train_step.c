@@ -4,7 +4,6 @@
  * here anew, a number that is not finite leaves the weights alone, and what is allocated is what was planned.
  * The last is seen at the door to the heap: the linker puts the functions below in front of base/alloc.h.
  */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "base/tree.h"
 #include "tests/coordinator/data_files.h"
 #include "tests/worker/train_fixture.h"
+#include "tests/suite.h"
 
 enum { TEXT_BYTES = 20000 };
 
@@ -308,10 +308,5 @@ int main(void)
     tcase_add_loop_test(tcase, whatever_allocation_fails_is_said_and_leaks_nothing, 0, 4);
     Suite *suite = suite_create("train_step");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }

@@ -5,10 +5,10 @@
  */
 #include "worker/watch_table.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 #include "worker/rank_progress.h"
+#include "tests/suite.h"
 
 enum { RANKS = 4 };
 
@@ -246,10 +246,5 @@ int main(void)
     tcase_add_test(tcase, a_watcher_that_always_comes_late_still_finds_out);
     Suite *suite = suite_create("watch_table");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failures = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failures ? 1 : 0;
+    return suite_run(suite);
 }
