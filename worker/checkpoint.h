@@ -77,6 +77,7 @@ struct checkpoint_wanted {
     const struct ckpt_piece *staging; /* the same ranges in memory whose content nobody needs; may be
                                          `pieces`; NULL: there is none, and files are read twice */
     int piece_count;
+    bool direct_io; /* read past the page cache */
 };
 
 struct checkpoint_tier;

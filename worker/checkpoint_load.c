@@ -101,7 +101,7 @@ static enum muster_status pieces_read(const struct load *load, const struct ckpt
             return status;
     }
     if (status == MUSTER_OK)
-        status = ckpt_pieces_read(ckpt, target, wanted->piece_count, err);
+        status = ckpt_pieces_read(ckpt, target, wanted->piece_count, wanted->direct_io, err);
     status = checkpoint_agree(load->comm, status, err);
     return status == MUSTER_OK
                ? checkpoint_state_check(load->comm, ckpt, folder, target, wanted->piece_count, err)

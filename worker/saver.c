@@ -92,9 +92,11 @@ static enum muster_status saver_write_beside(void *context, const struct ckpt_id
     return saver_write(saver, saver->own_comm, identity, pieces, state_hash, err);
 }
 
-static enum muster_status saver_start_writer(struct saver *saver, struct muster_error *err)
+enum muster_status saver_start(struct saver *saver, struct muster_error *err)
 {
     const struct rank_state *state = saver->parts.state;
+    if (!state->snapshot_pieces)
+        return MUSTER_OK;
     enum muster_status status = comm_mpi_duplicate(saver->parts.comm, &saver->own_comm, err);
     if (status == MUSTER_ERR_UNSUPPORTED) {
         log_warn("checkpoints are written while training waits: %s", err->text);
@@ -130,8 +132,6 @@ enum muster_status saver_create(const struct saver_parts *parts, struct saver **
                                     : MUSTER_OK;
     if (saver->tier && !checkpoint_tier_has_partner(saver->tier) && parts->comm->rank == 0)
         log_warn("checkpoint.local_dir: there is one node only, so nobody holds a second copy");
-    if (!status && parts->state->snapshot_pieces)
-        status = saver_start_writer(saver, err);
     if (status) {
         saver_destroy(saver);
         return status;
@@ -163,8 +163,14 @@ enum muster_status saver_load(struct saver *saver, const struct saver_resume *re
     enum muster_status status = job_keys_check(resume->allow_changes, err);
     if (status || strcmp(resume->from, "never") == 0)
         return status;
-    const struct checkpoint_wanted wanted = {&state->layout, &job, state->host_pieces, state->snapshot_pieces,
-                                             saver_piece_count(saver)};
+    const struct checkpoint_wanted wanted = {
+        .layout = &state->layout,
+        .job = &job,
+        .pieces = state->host_pieces,
+        .staging = resume->first ? state->host_pieces : state->snapshot_pieces,
+        .piece_count = saver_piece_count(saver),
+        .direct_io = state->job->checkpoint.direct_io,
+    };
     status = checkpoint_load(saver->parts.comm, state->job->checkpoint.dir, search ? NULL : resume->from,
                              saver->tier, &wanted, progress, err);
     if (status)

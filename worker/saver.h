@@ -22,6 +22,7 @@ struct saver_parts {
 struct saver_resume {
     const char *from;          /* "auto", "never" or a checkpoint's folder */
     const char *allow_changes; /* as checkpoint_job.allowed */
+    bool first;                /* nothing has been computed yet */
 };
 
 /** A moment between two steps. */
@@ -36,12 +37,15 @@ struct saver_moment {
 /** Collective. */
 enum muster_status saver_create(const struct saver_parts *parts, struct saver **out,
                                 struct muster_error *err);
+/** Starts what saves beside training, if the job has it so; after the first load, which needs the machine for
+ * itself. Collective. */
+enum muster_status saver_start(struct saver *saver, struct muster_error *err);
 /** Waits for a save in flight. Takes NULL. */
 void saver_destroy(struct saver *saver);
 
 /**
- * Loads what `resume` says into the state's host pieces, by way of the memory that saves are written from;
- * see checkpoint_load. No save may be in flight. Collective.
+ * Loads what `resume` says into the state's host pieces: in place before anything has been computed, later by
+ * way of the memory that saves are written from; see checkpoint_load. No save may be in flight. Collective.
  */
 enum muster_status saver_load(struct saver *saver, const struct saver_resume *resume,
                               struct checkpoint_progress *progress, struct muster_error *err);

@@ -178,7 +178,7 @@ static enum muster_status trainer_resume(struct trainer *t, struct muster_error 
 {
     const struct job *job = t->share.job;
     struct saver_resume resume = {t->options->resume ? t->options->resume : job->checkpoint.resume,
-                                  t->options->allow_changes};
+                                  t->options->allow_changes, true};
     struct checkpoint_progress progress;
     fault_point("resume");
     enum muster_status status = saver_load(t->saver, &resume, &progress, err);
@@ -255,7 +255,7 @@ static enum muster_status trainer_return(struct trainer *t, int64_t target, stru
     }
     ckpt_format_step(name, target);
     enum muster_status status = fs_path_join(folder, t->share.job->checkpoint.dir, name, err);
-    struct saver_resume resume = {folder, t->options->allow_changes};
+    struct saver_resume resume = {folder, t->options->allow_changes, false};
     if (!status)
         status = saver_load(t->saver, &resume, &progress, err);
     return status ? status : trainer_adopt(t, &progress, err);
@@ -425,6 +425,8 @@ static enum muster_status trainer_stages(struct trainer *t, struct muster_error 
         status = trainer_build(t, err);
     if (!status)
         status = trainer_resume(t, err);
+    if (!status)
+        status = saver_start(t->saver, err);
     if (!status && t->comm->rank == 0)
         status = run_folder_write_plan(&t->folder, t->share.job, t->share.plan, err);
     if (!status)

@@ -378,12 +378,12 @@ START_TEST(a_reader_reads_and_checks_the_blocks_it_wants_and_no_others)
     large_write(data);
     ck_assert_int_eq(ckpt_open(folder, &ckpt, &err), MUSTER_OK);
     ck_assert(ckpt_fixture_flip(shard_path(0, 1), (1 << 20) + 5, 4));
-    ck_assert_msg(ckpt_pieces_read(ckpt, &piece, 1, &err) == MUSTER_OK, "%s", err.text);
+    ck_assert_msg(ckpt_pieces_read(ckpt, &piece, 1, false, &err) == MUSTER_OK, "%s", err.text);
     ck_assert_int_eq(memcmp(found, data + BEGIN, (END - BEGIN) * sizeof *found), 0);
     ck_assert_int_eq(ckpt_header_verify(ckpt, 0, &err), MUSTER_OK);
     ck_assert(
         ckpt_fixture_flip(shard_path(0, 1), 3 << 20, 1)); /* the last of the piece is behind the header */
-    ck_assert_int_eq(ckpt_pieces_read(ckpt, &piece, 1, &err), MUSTER_ERR_CORRUPT);
+    ck_assert_int_eq(ckpt_pieces_read(ckpt, &piece, 1, true, &err), MUSTER_ERR_CORRUPT);
     ck_assert_ptr_nonnull(strstr(err.text, "bytes 3145728..4194303"));
     ck_assert(ckpt_fixture_flip(shard_path(0, 1), 5000, 1)); /* behind the header, in its block */
     ck_assert_int_eq(ckpt_header_verify(ckpt, 0, &err), MUSTER_ERR_CORRUPT);

@@ -58,7 +58,7 @@ static void newest_must_be(int64_t step)
     ckpt_fixture_pieces(&loaded, 0, 1, pieces);
     memset(loaded.state, 0x5a, sizeof loaded.state);
     const struct checkpoint_job job = {.hash = loaded.identity.job};
-    const struct checkpoint_wanted wanted = {&loaded.layout, &job, pieces, NULL, CKPT_FIXTURE_PIECES};
+    const struct checkpoint_wanted wanted = {&loaded.layout, &job, pieces, NULL, CKPT_FIXTURE_PIECES, false};
     enum muster_status status = checkpoint_load(comm, dir, NULL, NULL, &wanted, &progress, &err);
     must(status == MUSTER_OK && progress.step >= step, "the newest acknowledged checkpoint loads");
     ckpt_fixture_init(&fixture, progress.step);

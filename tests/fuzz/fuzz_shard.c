@@ -51,7 +51,7 @@ static void shard_try(const struct ckpt *ckpt, const uint8_t *data, int64_t head
     fuzz_promise(memcmp(out, placed, (size_t)elements * sizeof *out) == 0);
     fuzz_promise(ckpt_header_verify(ckpt, 0, &err) == status);
     memset(placed, 0x5a, sizeof placed);
-    fuzz_promise(ckpt_pieces_read(ckpt, &piece, 1, &err) == MUSTER_OK);
+    fuzz_promise(ckpt_pieces_read(ckpt, &piece, 1, false, &err) == MUSTER_OK);
     fuzz_promise(memcmp(out, placed, (size_t)elements * sizeof *out) == 0);
 }
 

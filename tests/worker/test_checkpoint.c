@@ -84,7 +84,7 @@ static enum muster_status load(const char *folder, int64_t *step)
     ckpt_fixture_pieces(&other, comm->rank, comm->size, staging);
     const struct checkpoint_job job = {.hash = fixture.identity.job};
     const struct checkpoint_wanted wanted = {&fixture.layout, &job, pieces, staged ? staging : NULL,
-                                             CKPT_FIXTURE_PIECES};
+                                             CKPT_FIXTURE_PIECES, staged};
     enum muster_status status = checkpoint_load(comm, dir, folder, NULL, &wanted, &progress, &err);
     *step = progress.step;
     if (status == MUSTER_OK && *step >= 0)
