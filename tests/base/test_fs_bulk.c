@@ -63,8 +63,18 @@ static void write_and_compare(size_t bytes, size_t expected, size_t piece, bool 
 
 START_TEST(every_length_and_every_piece_comes_back_the_same)
 {
-    static const size_t lengths[] = {0,    1,    4095,  4096,          4097,
-                                     8192, 8200, 70001, FS_BULK_BYTES, FS_BULK_BYTES + 5000};
+    static const size_t lengths[] = {0,
+                                     1,
+                                     4095,
+                                     4096,
+                                     4097,
+                                     8192,
+                                     8200,
+                                     70001,
+                                     FS_BULK_BYTES,
+                                     FS_BULK_BYTES + 5000,
+                                     5 * FS_BULK_BYTES,
+                                     5 * FS_BULK_BYTES + 4097};
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
         for (int direct = 0; direct < 2; direct++) {
             write_and_compare(lengths[i], lengths[i], 1000003, direct);
@@ -81,14 +91,22 @@ START_TEST(a_file_that_cannot_be_written_leaves_nothing_and_names_itself)
     struct muster_error err = {0};
     struct fs_bulk bulk;
     struct rlimit before;
-    char *data = (char *)noise(100000);
+    static const struct {
+        size_t bytes, expected, limit;
+    } files[] = {
+        {100000, 1000, 50000},
+        {5 * FS_BULK_BYTES, 5 * FS_BULK_BYTES, 5 * FS_BULK_BYTES - 5000},      /* seen at the end */
+        {5 * FS_BULK_BYTES, 5 * FS_BULK_BYTES, FS_BULK_BYTES / 2},             /* while it is written */
+        {5 * FS_BULK_BYTES + 9, 5 * FS_BULK_BYTES + 9, 5 * FS_BULK_BYTES + 4}, /* in its last bytes */
+    };
+    char *data = (char *)noise(5 * FS_BULK_BYTES + 9);
     ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
-    struct rlimit limit = {.rlim_cur = 50000, .rlim_max = before.rlim_max};
     signal(SIGXFSZ, SIG_IGN);
-    for (int direct = 0; direct < 2; direct++) {
-        ck_assert_int_eq(fs_bulk_open(&bulk, path, 1000, direct, &err), MUSTER_OK);
+    for (size_t i = 0; i < 2 * sizeof files / sizeof files[0]; i++) {
+        struct rlimit limit = {.rlim_cur = files[i / 2].limit, .rlim_max = before.rlim_max};
+        ck_assert_int_eq(fs_bulk_open(&bulk, path, (int64_t)files[i / 2].expected, i % 2, &err), MUSTER_OK);
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
-        enum muster_status status = fs_bulk_write(&bulk, data, 100000, &err);
+        enum muster_status status = fs_bulk_write(&bulk, data, files[i / 2].bytes, &err);
         if (status == MUSTER_OK)
             status = fs_bulk_finish(&bulk, &err);
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
