@@ -436,7 +436,7 @@ storm() {
     steps_all=$(awk -v r="$rate" -v n="$storm_faults" -v s="$storm_s" 'BEGIN { print int(r * (n + 0.5) * s) }')
     reference_make "$folder/reference" "$steps_all" shared "$ranks"
     mkdir -p "$folder/job"
-    job_write "$folder/job" "$steps_all" "$(awk -v r="$rate" 'BEGIN { print r > 1 ? int(r) : 1 }')" # a save a second
+    job_write "$folder/job" "$steps_all" "$(awk -v r="$rate" 'BEGIN { print (r > 1 ? int(r) : 1) }')" # a save a second
     environment "$folder/job"
     : >"$folder/job/fired"
     job_start "$folder/job" ''
