@@ -68,8 +68,8 @@ static void launcher_started(void *context, pid_t launcher)
     const struct supervise *s = context;
     struct supervise_launcher here;
     supervise_launcher_here(&here, launcher);
-    supervise_launcher_write(run_folder(s), &here,
-                             NULL); /* only a killed supervisor's successor would miss it */
+    /* Only a killed supervisor's successor would miss it. */
+    supervise_launcher_write(run_folder(s), s->epoch, &here, NULL);
 }
 
 /* Whether the ranks are still where nobody but us would notice that one hangs: before their watchdogs run. */
@@ -214,7 +214,7 @@ static enum muster_status supervise_launch(struct supervise *s, struct launch_ou
         snprintf(text, sizeof text, "%d rank%s", s->ranks, s->ranks == 1 ? "" : "s");
         event_add(s, "launch", NULL, text);
         status = launch_run(&command, &s->supervision, outcome, err);
-        supervise_launcher_forget(run_folder(s));
+        supervise_launcher_forget(run_folder(s), s->epoch);
     }
     launch_command_release(&command);
     return status;

@@ -82,15 +82,28 @@ static int round_kill(const char *setting)
 }
 
 /* The number may meanwhile be another process's, whose folder has the same name: then it stays. */
-static void launcher_clean(const char *folder)
+static void launcher_clean(const char *folder, int64_t epoch)
 {
     struct supervise_launcher launcher, here;
     supervise_launcher_here(&here, 0);
-    if (!supervise_launcher_read(folder, &launcher) || strcmp(launcher.host, here.host) != 0)
+    if (!supervise_launcher_read(folder, epoch, &launcher) || strcmp(launcher.host, here.host) != 0)
         return;
     if (launch_process_has_ended(launcher.pid))
         launch_leftovers_remove(launcher.temporary, launcher.shared, launcher.pid);
-    supervise_launcher_forget(folder);
+    supervise_launcher_forget(folder, epoch);
+}
+
+static void launchers_clean(const char *folder)
+{
+    struct fs_list list;
+    if (fs_list_read(folder, &list, NULL) != MUSTER_OK)
+        return;
+    for (size_t i = 0; i < list.count; i++) {
+        int64_t epoch = supervise_launcher_epoch(list.names[i]);
+        if (epoch >= 0)
+            launcher_clean(folder, epoch);
+    }
+    fs_list_release(&list);
 }
 
 int supervise_cleanup(const char *folder, const char *run_id)
@@ -102,6 +115,6 @@ int supervise_cleanup(const char *folder, const char *run_id)
     for (int round = 0; round < ROUNDS_MAX && found > 0 && !setting.failed; round++)
         count += found = round_kill(setting.data);
     text_release(&setting);
-    launcher_clean(folder);
+    launchers_clean(folder);
     return count;
 }

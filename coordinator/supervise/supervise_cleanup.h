@@ -9,8 +9,8 @@
 
 /**
  * Kills this user's processes on this host that carry the run's id in their environment, and removes the
- * session folder and the shared memory of the launcher noted in the folder. Touches nothing else. Only for
- * who holds the supervisor's lock. \return how many processes were ended
+ * session folders and the shared memory of the launchers of this host that are noted in the folder. Touches
+ * nothing else. Only for who holds the supervisor's lock. \return how many processes were ended
  */
 int supervise_cleanup(const char *folder, const char *run_id);
 

@@ -21,7 +21,7 @@
 
 enum { LAUNCHER_BYTES_MAX = 3 * FS_PATH_MAX, TAIL_BYTES = 16384 };
 
-static const char lock_name[] = "supervisor.lock", launcher_name[] = "launcher",
+static const char lock_name[] = "supervisor.lock", launcher_prefix[] = "launcher.",
                   metrics_name[] = "metrics.jsonl";
 static const char plan_name[] = "plan.json";
 
@@ -67,7 +67,25 @@ void supervise_launcher_here(struct supervise_launcher *launcher, pid_t pid)
     snprintf(launcher->shared, sizeof launcher->shared, "%s", launch_leftovers_shared());
 }
 
-enum muster_status supervise_launcher_write(const char *folder, const struct supervise_launcher *launcher,
+static enum muster_status launcher_path(char path[FS_PATH_MAX], const char *folder, int64_t epoch,
+                                        struct muster_error *err)
+{
+    char name[sizeof launcher_prefix + 20];
+    snprintf(name, sizeof name, "%s%" PRId64, launcher_prefix, epoch);
+    return fs_path_join(path, folder, name, err);
+}
+
+int64_t supervise_launcher_epoch(const char *file_name)
+{
+    const size_t length = sizeof launcher_prefix - 1;
+    int64_t epoch;
+    bool noted = strncmp(file_name, launcher_prefix, length) == 0 &&
+                 text_parse_int64(file_name + length, &epoch) && epoch >= 0;
+    return noted ? epoch : -1;
+}
+
+enum muster_status supervise_launcher_write(const char *folder, int64_t epoch,
+                                            const struct supervise_launcher *launcher,
                                             struct muster_error *err)
 {
     char path[FS_PATH_MAX];
@@ -75,7 +93,7 @@ enum muster_status supervise_launcher_write(const char *folder, const struct sup
     text_init(&text);
     text_print(&text, "%s\n%lld\n%s\n%s\n", launcher->host, (long long)launcher->pid, launcher->temporary,
                launcher->shared);
-    enum muster_status status = fs_path_join(path, folder, launcher_name, err);
+    enum muster_status status = launcher_path(path, folder, epoch, err);
     if (status == MUSTER_OK && text.failed)
         status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to write %s", path);
     if (status == MUSTER_OK)
@@ -110,12 +128,12 @@ static const char *line_cut(char **rest, size_t size)
     return line;
 }
 
-bool supervise_launcher_read(const char *folder, struct supervise_launcher *launcher)
+bool supervise_launcher_read(const char *folder, int64_t epoch, struct supervise_launcher *launcher)
 {
     char path[FS_PATH_MAX], *data = NULL, *rest;
     size_t bytes;
     int64_t pid = 0;
-    if (fs_path_join(path, folder, launcher_name, NULL) != MUSTER_OK || !fs_exists(path) ||
+    if (launcher_path(path, folder, epoch, NULL) != MUSTER_OK || !fs_exists(path) ||
         fs_file_read(path, LAUNCHER_BYTES_MAX, &data, &bytes, NULL) != MUSTER_OK)
         return false;
     rest = data;
@@ -134,10 +152,10 @@ bool supervise_launcher_read(const char *folder, struct supervise_launcher *laun
     return good;
 }
 
-void supervise_launcher_forget(const char *folder)
+void supervise_launcher_forget(const char *folder, int64_t epoch)
 {
     char path[FS_PATH_MAX];
-    if (fs_path_join(path, folder, launcher_name, NULL) == MUSTER_OK)
+    if (launcher_path(path, folder, epoch, NULL) == MUSTER_OK)
         unlink(path);
 }
 

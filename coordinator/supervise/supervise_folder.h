@@ -25,18 +25,22 @@ enum { SUPERVISE_HOST_SIZE = 64, SUPERVISE_ID_SIZE = FS_PATH_MAX + 64 };
 #define SUPERVISE_ID_ENVIRONMENT "MUSTER_RUN"
 enum muster_status supervise_run_id(const char *folder, char id[SUPERVISE_ID_SIZE], struct muster_error *err);
 
-/** A launcher that was started and, as far as is known, has not been cleaned up after. */
+/** A launcher that was started and, as far as is known, has not been cleaned up after. Every launch notes its
+ * own in a file of its own, so that a supervisor that has been taken over cannot touch its successor's. */
 struct supervise_launcher {
     char host[SUPERVISE_HOST_SIZE];
     pid_t pid;
     char temporary[FS_PATH_MAX], shared[FS_PATH_MAX]; /* where it keeps its session and shared memory */
 };
 void supervise_launcher_here(struct supervise_launcher *launcher, pid_t pid);
-enum muster_status supervise_launcher_write(const char *folder, const struct supervise_launcher *launcher,
+enum muster_status supervise_launcher_write(const char *folder, int64_t epoch,
+                                            const struct supervise_launcher *launcher,
                                             struct muster_error *err);
 /** False when there is none, or what is there cannot be read. */
-bool supervise_launcher_read(const char *folder, struct supervise_launcher *launcher);
-void supervise_launcher_forget(const char *folder);
+bool supervise_launcher_read(const char *folder, int64_t epoch, struct supervise_launcher *launcher);
+void supervise_launcher_forget(const char *folder, int64_t epoch);
+/** The launch whose launcher the file of this name in the folder notes; -1 when it notes none. */
+int64_t supervise_launcher_epoch(const char *file_name);
 
 /** Whether the ranks of the newest epoch have got as far as writing plan.json, just before their first step.
  */

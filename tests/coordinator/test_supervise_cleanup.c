@@ -101,17 +101,17 @@ START_TEST(what_the_noted_launcher_left_is_removed_once_it_has_ended)
     strcpy(launcher.temporary, "tmp");
     strcpy(launcher.shared, "shm");
     session_make(mpirun);
-    ck_assert_int_eq(supervise_launcher_write("run", &launcher, NULL), MUSTER_OK);
+    ck_assert_int_eq(supervise_launcher_write("run", 3, &launcher, NULL), MUSTER_OK);
     supervise_cleanup("run", id); /* the number is that of a living process: not ours to touch */
     ck_assert_uint_eq(entries_count("tmp"), 1);
     ck_assert_uint_eq(entries_count("shm"), 2);
     kill(mpirun, SIGKILL);
     waitpid(mpirun, NULL, 0);
-    ck_assert_int_eq(supervise_launcher_write("run", &launcher, NULL), MUSTER_OK);
+    ck_assert_int_eq(supervise_launcher_write("run", 3, &launcher, NULL), MUSTER_OK);
     supervise_cleanup("run", id);
     ck_assert_uint_eq(entries_count("tmp"), 0);
     ck_assert_uint_eq(entries_count("shm"), 1);
-    ck_assert(!supervise_launcher_read("run", &launcher));
+    ck_assert(!supervise_launcher_read("run", 3, &launcher));
 }
 END_TEST
 
@@ -124,12 +124,29 @@ START_TEST(a_launcher_of_another_host_or_none_is_left_alone)
     strcpy(launcher.shared, "shm");
     session_make(999999);
     ck_assert_int_eq(supervise_cleanup("run", id), 0);
-    ck_assert_int_eq(supervise_launcher_write("run", &launcher, NULL), MUSTER_OK);
+    ck_assert_int_eq(supervise_launcher_write("run", 3, &launcher, NULL), MUSTER_OK);
     ck_assert_int_eq(supervise_cleanup("run", id), 0);
     ck_assert_uint_eq(entries_count("tmp"), 1);
-    program_write("run/launcher", "nonsense\n");
+    program_write("run/launcher.4", "nonsense\n");
     ck_assert_int_eq(supervise_cleanup("run", id), 0);
     ck_assert_uint_eq(entries_count("tmp"), 1);
+}
+END_TEST
+
+START_TEST(a_launch_forgets_its_own_launcher_and_not_that_of_a_newer_one)
+{
+    struct supervise_launcher launcher;
+    supervise_launcher_here(&launcher, 999998);
+    ck_assert_int_eq(supervise_launcher_write("run", 1, &launcher, NULL), MUSTER_OK);
+    launcher.pid = 999999;
+    ck_assert_int_eq(supervise_launcher_write("run", 2, &launcher, NULL), MUSTER_OK);
+    supervise_launcher_forget("run", 1);
+    ck_assert(!supervise_launcher_read("run", 1, &launcher));
+    ck_assert(supervise_launcher_read("run", 2, &launcher));
+    ck_assert_int_eq(launcher.pid, 999999);
+    ck_assert_int_eq(supervise_launcher_epoch("launcher.12"), 12);
+    ck_assert_int_eq(supervise_launcher_epoch("launcher.tmp"), -1);
+    ck_assert_int_eq(supervise_launcher_epoch("epoch"), -1);
 }
 END_TEST
 
@@ -141,6 +158,7 @@ int main(void)
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, processes_of_this_run_are_ended_and_no_others);
     tcase_add_test(cases, what_the_noted_launcher_left_is_removed_once_it_has_ended);
+    tcase_add_test(cases, a_launch_forgets_its_own_launcher_and_not_that_of_a_newer_one);
     tcase_add_test(cases, a_launcher_of_another_host_or_none_is_left_alone);
     suite_add_tcase(suite, cases);
     return suite_run(suite);

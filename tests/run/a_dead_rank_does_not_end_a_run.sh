@@ -31,7 +31,7 @@ must_have_hash() { must_say "state hash +$1\$"; }
 must_leave_nothing() {
     must_equal 'in /dev/shm' '' "$(ls -A "$shared")"
     must_equal 'session folders' '' "$(find "$folder" -maxdepth 1 -name 'ompi.*')"
-    must_equal 'unfinished files' '' "$(find "$folder/$1.run" -name '*.tmp' -o -name '.tmp*' -o -name '.aside*' -o -name launcher)"
+    must_equal 'unfinished files' '' "$(find "$folder/$1.run" -name '*.tmp' -o -name '.tmp*' -o -name '.aside*' -o -name 'launcher.*')"
     must_equal 'processes' '' "$(processes_of "$1")"
 }
 
@@ -127,7 +127,7 @@ supervisor=$(pgrep -x -P "$(pgrep -P "$waiter" timeout)" muster)
 export MUSTER_FAULT=
 "$MUSTER_BIN/muster" run "$folder/job.yaml" -n 3 >"$folder/second" 2>&1 && fail 'two supervisors ran one folder'
 grep -q 'supervisor.lock is held by' "$folder/second" || fail 'nobody was named as the holder of the folder'
-kill -KILL "$supervisor" "$(sed -n 2p "$folder/job.run/launcher")"
+kill -KILL "$supervisor" "$(sed -n 2p "$folder"/job.run/launcher.*)"
 wait "$waiter" || true
 again job
 must_exit 0

@@ -13,6 +13,8 @@ until [[ -s $folder/old.run/metrics.jsonl ]]; do
     kill -0 "$job_pid" 2>/dev/null || fail 'the run ended before its first step'
 done
 must_equal "launches" 1 "$(<"$folder/old.run/epoch")"
+printf 'elsewhere\n4711\n/tmp\n/dev/shm\n' >"$folder/old.run/launcher.2"
+must_equal "notes of launchers" "launcher.1 launcher.2" "$(cd "$folder/old.run" && echo launcher.*)"
 printf '2\n' >"$folder/epoch" && mv "$folder/epoch" "$folder/old.run/epoch"
 wait "$job_pid" || status=$?
 job_pid=
@@ -21,6 +23,7 @@ must_say 'launch 2 of this run has taken over; launch 1 ends and changes nothing
 must_say '; giving up: another `muster run` has taken this run over, and goes on with it$'
 must_not_say 'restarting'
 must_equal "launches" 2 "$(<"$folder/old.run/epoch")"
+must_equal "notes of launchers, the older one's end" launcher.2 "$(cd "$folder/old.run" && echo launcher.*)"
 grep -q '"kind": "fenced", "epoch": 1, "rank": [01]' "$folder/old.run/events.jsonl" || fail "no event"
 must_equal "checkpoints" "" "$(checkpoints old)"
 
