@@ -17,6 +17,7 @@
 #include "worker/fault_point.h"
 #include "worker/generate.h"
 #include "worker/measure/measure.h"
+#include "worker/start_watch.h"
 #include "worker/trainer.h"
 
 static int worker_usage(FILE *out, int code)
@@ -121,7 +122,8 @@ static bool worker_parse(int argc, char **argv, struct trainer_options *options)
             options->resume = argv[++i];
         else if (!strcmp(argv[i], "--allow-change") && i + 1 < argc)
             options->allow_changes = argv[++i];
-        else if (!strcmp(argv[i], "--set") && i + 1 < argc && job_settings_add(&options->settings, argv[i + 1]))
+        else if (!strcmp(argv[i], "--set") && i + 1 < argc &&
+                 job_settings_add(&options->settings, argv[i + 1]))
             i++;
         else if (!strcmp(argv[i], "--instruction-set") && i + 1 < argc)
             options->instruction_set = argv[++i];
@@ -141,10 +143,16 @@ static bool worker_error_is_shared(enum muster_status status)
            status == MUSTER_ERR_BAD_INPUT;
 }
 
-/* From the watchdog's thread: whatever the others are stuck in must not matter. */
+/* From watching threads: whatever the others are stuck in must not matter. */
 static void worker_end(int exit_code)
 {
     _exit(exit_code);
+}
+
+static void worker_lost(const char *text)
+{
+    fprintf(stderr, "muster-worker: %s\n", text);
+    worker_end(MUSTER_EXIT_LOST);
 }
 
 static int worker_train(struct trainer_options *options)
@@ -160,7 +168,10 @@ static int worker_train(struct trainer_options *options)
     options->report = &report;
     options->finished = &finished;
     options->training = &training;
+    struct start_watch watch;
+    start_watch_begin(&watch, worker_lost);
     enum muster_status status = comm_mpi_create(&comm, &err);
+    start_watch_end(&watch);
     if (status) {
         fprintf(stderr, "muster-worker: %s\n", err.text);
         return muster_status_exit_code(status);

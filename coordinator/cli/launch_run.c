@@ -20,9 +20,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/process.h"
 #include "coordinator/cli/launch.h"
 #include "coordinator/cli/launch_banners.h"
-#include "coordinator/cli/launch_children.h"
 #include "coordinator/cli/launch_leftovers.h"
 
 enum { CHUNK_BYTES = 65536, ORPHAN_ROUNDS = 3, SHELL_SIGNAL = 128, HOST_LOST = 205, AGENT_FAILED = 255 };
@@ -262,7 +262,7 @@ static void run_look_after_ranks(struct run *run)
     if (run->supervision->empty_ms == 0)
         return;
     double now_s = clock_seconds();
-    bool has_ranks = launch_has_children(run->mpirun);
+    bool has_ranks = process_children_count(run->mpirun, NULL) > 0;
     run->had_ranks |= has_ranks;
     if (has_ranks || !run->had_ranks)
         run->empty_s = 0.0;

@@ -13,42 +13,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "base/alloc.h"
 #include "base/fs.h"
+#include "base/process.h"
 #include "base/text.h"
-#include "coordinator/cli/launch_children.h"
 #include "coordinator/cli/launch_leftovers.h"
 #include "coordinator/supervise/supervise_folder.h"
 
-enum { ENVIRONMENT_BYTES_MAX = 4 << 20, ROUNDS_MAX = 5, DEATH_MS_MAX = 2000 };
-
-/* Whether the environment, texts one after another with their terminators, has this one. */
-static bool environment_has(const char *environment, size_t bytes, const char *setting)
-{
-    for (size_t at = 0; at < bytes; at += strlen(environment + at) + 1) {
-        if (strcmp(environment + at, setting) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool process_is_of_run(const char *pid, const char *setting)
-{
-    char path[300], *environment = NULL;
-    size_t bytes;
-    struct stat info;
-    snprintf(path, sizeof path, "/proc/%.200s/environ", pid);
-    if (stat(path, &info) != 0 || info.st_uid != geteuid() ||
-        fs_file_read(path, ENVIRONMENT_BYTES_MAX, &environment, &bytes, NULL) != MUSTER_OK)
-        return false;
-    bool of_run = environment_has(environment, bytes, setting);
-    alloc_free(environment);
-    return of_run;
-}
+enum { ROUNDS_MAX = 5, DEATH_MS_MAX = 2000 };
 
 /* Returns when the process has ended, or will not within two seconds (a system call that does not return). */
 static void process_kill(pid_t pid)
@@ -71,7 +45,7 @@ static int round_kill(const char *setting)
     DIR *processes = opendir("/proc");
     while (processes != NULL && (entry = readdir(processes)) != NULL) {
         if (!text_parse_int64(entry->d_name, &pid) || pid <= 1 || pid == getpid() ||
-            !process_is_of_run(entry->d_name, setting))
+            !process_has_setting((pid_t)pid, setting))
             continue;
         process_kill((pid_t)pid);
         count++;
@@ -88,7 +62,7 @@ static void launcher_clean(const char *folder, int64_t epoch)
     supervise_launcher_here(&here, 0);
     if (!supervise_launcher_read(folder, epoch, &launcher) || strcmp(launcher.host, here.host) != 0)
         return;
-    if (launch_process_has_ended(launcher.pid))
+    if (process_has_ended(launcher.pid))
         launch_leftovers_remove(launcher.temporary, launcher.shared, launcher.pid);
     supervise_launcher_forget(folder, epoch);
 }
