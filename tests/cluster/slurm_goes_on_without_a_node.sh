@@ -6,19 +6,6 @@
 # shellcheck source=slurm_lib.sh
 . "$(dirname "$0")/slurm_lib.sh"
 
-# Everything that runs on NODE: its daemon, and whatever has its name in the environment with what started that.
-kill_node() {
-    local process parent victims=("$(<"$slurm/run/slurmd.$1.pid")")
-    for process in /proc/[0-9]*; do
-        grep -qz "^SLURMD_NODENAME=$1\$" "$process/environ" 2>/dev/null || continue
-        parent=$(sed -nE 's/^PPid:\s+//p' "$process/status")
-        victims+=("${process#/proc/}")
-        [[ $(</proc/"$parent"/comm) != slurmstepd* ]] || victims+=("$parent")
-    done
-    kill -KILL "${victims[@]}" 2>/dev/null || true
-    rm -f "$slurm/run/slurmd.$1.pid"
-}
-
 slurm_start 3
 while read -r launcher lost; do
     name=$launcher-$lost

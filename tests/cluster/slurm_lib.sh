@@ -12,7 +12,8 @@ done
 PATH=$PATH:/usr/sbin:/sbin
 # shellcheck source=../run/lib.sh
 . "$MUSTER_SOURCE/tests/run/lib.sh"
-deadline_s=150 # daemons and ssh on a busy machine
+deadline_s=150    # daemons and ssh on a busy machine
+slurmd_timeout_s=5 # until Slurm gives a node up that does not answer
 
 slurm=$folder/slurm
 export SLURM_CONF=$slurm/slurm.conf
@@ -49,7 +50,7 @@ ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0
-SlurmdTimeout=5
+SlurmdTimeout=$slurmd_timeout_s
 MessageTimeout=5
 TCPTimeout=1
 KillWait=2
@@ -81,6 +82,19 @@ slurm_start() {
     done
     cat "$slurm"/log/*.log | tail -n 40
     fail "Slurm did not come up: $(sinfo -R -h)"
+}
+
+# Everything that runs on NODE: its daemon, and whatever has its name in the environment with what started that.
+kill_node() {
+    local process parent victims=("$(<"$slurm/run/slurmd.$1.pid")")
+    for process in /proc/[0-9]*; do
+        grep -qz "^SLURMD_NODENAME=$1\$" "$process/environ" 2>/dev/null || continue
+        parent=$(sed -nE 's/^PPid:\s+//p' "$process/status")
+        victims+=("${process#/proc/}")
+        [[ $(</proc/"$parent"/comm) != slurmstepd* ]] || victims+=("$parent")
+    done
+    kill -KILL "${victims[@]}" 2>/dev/null || true
+    rm -f "$slurm/run/slurmd.$1.pid"
 }
 
 # muster VERB WORD…: what it says is in $folder/out; $status.
