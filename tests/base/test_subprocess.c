@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/shell_word.h"
@@ -111,6 +112,27 @@ START_TEST(many_run_at_once_and_none_blocks_another)
 }
 END_TEST
 
+START_TEST(more_run_at_once_than_the_limit_on_descriptors_has_room_for)
+{
+    static struct subprocess processes[2 * AT_ONCE];
+    struct rlimit before, after, few;
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = (struct rlimit){.rlim_cur = 3 * AT_ONCE, .rlim_max = before.rlim_max};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (int i = 0; i < 2 * AT_ONCE; i++)
+        subprocess_init(&processes[i], WORDS("cat", "/dev/stdin"));
+    subprocess_run_all(processes, 2 * AT_ONCE, LONG_MS);
+    getrlimit(RLIMIT_NOFILE, &after);
+    setrlimit(RLIMIT_NOFILE, &before);
+    ck_assert_uint_eq(after.rlim_cur, few.rlim_cur);
+    for (int i = 0; i < 2 * AT_ONCE; i++) {
+        ck_assert_int_eq(processes[i].start_errno, 0);
+        ck_assert_int_eq(processes[i].exit_code, 0);
+        subprocess_release(&processes[i]);
+    }
+}
+END_TEST
+
 START_TEST(endless_output_is_cut_and_does_not_stop_the_command)
 {
     struct subprocess process;
@@ -153,6 +175,7 @@ int main(void)
     tcase_add_test(cases, a_command_that_does_not_end_is_ended_with_what_it_started);
     tcase_add_test(cases, a_child_left_with_the_output_open_is_not_waited_for);
     tcase_add_test(cases, many_run_at_once_and_none_blocks_another);
+    tcase_add_test(cases, more_run_at_once_than_the_limit_on_descriptors_has_room_for);
     tcase_add_test(cases, endless_output_is_cut_and_does_not_stop_the_command);
     tcase_add_test(cases, a_shell_reads_a_quoted_word_back);
     suite_add_tcase(suite, cases);
