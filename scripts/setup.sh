@@ -2,13 +2,17 @@
 # SPDX-License-Identifier: MIT
 # Installs the Debian or Ubuntu packages that building muster needs and that are missing; does nothing when all are there. With
 # --tests also those that the tests of cluster runs need: Slurm, munge, an ssh server (the tests start their own, in namespaces;
-# the system's need not run) and gnuplot.
+# the system's need not run) and gnuplot. With --list it only names the packages.
 set -euo pipefail
 
 packages=(gcc libc6-dev cmake ninja-build pkg-config openmpi-bin libopenmpi-dev libhwloc-dev libdnnl-dev libyaml-dev libjansson-dev
     libxxhash-dev zlib1g-dev check)
 if [ "${1:-}" = --tests ]; then
     packages+=(slurmctld slurmd slurm-client munge openssh-client openssh-server iproute2 gnuplot-nox)
+fi
+if [ "${1:-}" = --list ]; then
+    printf '%s\n' "${packages[@]}"
+    exit 0
 fi
 
 missing=()
