@@ -199,7 +199,7 @@ leftovers() {
     local step
     processes_of "$1" | sed 's/^/process /'
     find "$1/tmp" "$1/shm" -mindepth 1 2>/dev/null
-    find "$1/run" -name '*.tmp' -o -name '.tmp*' -o -name '.aside*' -o -name '.removed*' -o -name launcher
+    find "$1/run" -name '*.tmp' -o -name '.tmp*' -o -name '.aside*' -o -name '.removed*' -o -name 'launcher.*'
     for step in "$1"/run/checkpoints/step-*; do
         [[ -e $step/MANIFEST.json ]] || echo "$step is not committed"
     done

@@ -2,7 +2,8 @@
  *
  * Two ranks, because one of them may be who is missing, and no more: on a crowded host looking costs. A rank
  * that is behind a wrapper (its parent is not the launcher) has nobody to count. Looks are counted, not
- * seconds: on a busy host, ranks that are still being started and who looks for them are slow alike.
+ * seconds, and only while nobody comes: on a busy host, ranks that are still being started and who looks for
+ * them are slow alike.
  */
 #include "worker/start_watch.h"
 
@@ -17,7 +18,7 @@
 #include "base/process.h"
 #include "base/text.h"
 
-enum { WATCHERS = 2, LOOKS_MAX = 5 };
+enum { WATCHERS = 2, LOOKS_MAX = 5, PAUSE_NS = 400000000 };
 
 static bool is_launcher(pid_t pid)
 {
@@ -38,12 +39,14 @@ static int64_t number_of(const char *variable)
     return text != NULL && text_parse_int64(text, &number) ? number : -1;
 }
 
-/* A second, or until the start is over: then false. */
+/* PAUSE_NS, or until the start is over: then false. */
 static bool watch_pause(struct start_watch *watch)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec++;
+    until.tv_nsec += PAUSE_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&watch->mutex);
     while (!watch->over && pthread_cond_timedwait(&watch->changed, &watch->mutex, &until) != ETIMEDOUT)
         continue;
@@ -56,13 +59,14 @@ static void *watch_run(void *argument)
 {
     struct start_watch *watch = argument;
     char host[64] = "", text[160];
-    int missing = 0;
+    int missing = 0, most = 0;
     for (int looks = 0; looks < watch->looks_max;) {
         if (!watch_pause(watch))
             return NULL;
         int found = process_children_count(watch->launcher, watch->setting);
         missing = found > 0 ? watch->expected - found : 0; /* not even this rank: the system does not tell */
-        looks = missing > 0 ? looks + 1 : 0;
+        looks = missing > 0 && found <= most ? looks + 1 : 0;
+        most = found > most ? found : most;
     }
     gethostname(host, sizeof host - 1);
     snprintf(text, sizeof text, "%d of the %d ranks on %s ended before MPI had started: ending the others",

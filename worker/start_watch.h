@@ -26,8 +26,8 @@ struct start_watch {
 
 /**
  * Watches from a thread of its own until start_watch_end, where the launcher (mpirun, or its daemon on this
- * host) says how many ranks it starts here; otherwise does nothing. When some have been missing for seconds,
- * calls `lost` from there with what a person should read; it ends the process.
+ * host) says how many ranks it starts here; otherwise does nothing. When some have been missing for two
+ * seconds, calls `lost` from there with what a person should read; it ends the process.
  */
 void start_watch_begin(struct start_watch *watch, void (*lost)(const char *text));
 void start_watch_end(struct start_watch *watch);
