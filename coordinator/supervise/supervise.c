@@ -342,12 +342,12 @@ static bool death_answer(struct supervise *s, struct launch_outcome *outcome, in
     return verdict.restart;
 }
 
-/* A rank that died while old checkpoints were removed can have left half of one, and no later save has come
- * by. */
+/* A rank that died while old checkpoints were removed, under this supervisor or one before, can have left
+ * half of one, and no later save has come by. */
 static void run_finish(const struct supervise *s)
 {
     event_add(s, "done", NULL, NULL);
-    if (s->launches > 1)
+    if (s->epoch > 1)
         ckpt_prune(s->options->job->checkpoint.dir, INT32_MAX, NULL);
 }
 

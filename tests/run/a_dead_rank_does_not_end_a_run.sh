@@ -135,6 +135,12 @@ must_have_hash "$undisturbed"
 numbers job | cmp - "$folder/expected" || fail 'every step must be logged once after the supervisor was killed'
 must_leave_nothing job
 
+# A rank that died while it removed an old checkpoint, in the last seconds of a run, left half of that.
+mkdir "$folder/job.run/checkpoints/step-000000001"
+again job
+must_exit 0
+[[ ! -e $folder/job.run/checkpoints/step-000000001 ]] || fail 'half of a removed checkpoint is still there'
+
 # Time that runs out is a stop too.
 write_job timed "${job[@]}" train.max_steps=1000000 train.max_time=3s checkpoint.save_interval=100000
 supervised timed ''
