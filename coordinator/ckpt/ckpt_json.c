@@ -7,32 +7,39 @@
 #include "coordinator/ckpt/ckpt_internal.h"
 
 #include <jansson.h>
+#include <limits.h>
+#include <string.h>
+
+/* The quote that ends the string whose first byte is at `at`; `size` when nothing does. */
+static size_t string_end(const char *bytes, size_t size, size_t at)
+{
+    const char *quote;
+    while ((quote = memchr(bytes + at, '"', size - at)) != NULL) {
+        size_t end = (size_t)(quote - bytes), escapes = end;
+        while (escapes > at && bytes[escapes - 1] == '\\')
+            escapes--;
+        if ((end - escapes) % 2 == 0)
+            return end;
+        at = end + 1;
+    }
+    return size;
+}
 
 /* False when the text nests deeper or holds more values than allowed; broken text is left to jansson. */
 static bool text_is_modest(const char *bytes, size_t size, int depth_max, int64_t values_max)
 {
+    static const signed char depth_change[UCHAR_MAX + 1] = {['['] = 1, ['{'] = 1, [']'] = -1, ['}'] = -1};
+    static const signed char value_count[UCHAR_MAX + 1] = {['['] = 1, ['{'] = 1, [','] = 1};
     int depth = 0;
     int64_t values = 1;
-    bool in_string = false;
     for (size_t i = 0; i < size; i++) {
-        char c = bytes[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '[' || c == '{') {
-            depth++;
-            values++;
-        } else if (c == ']' || c == '}') {
-            depth--;
-        } else if (c == ',') {
-            values++;
-        }
-        if (depth > depth_max || values > values_max)
+        unsigned char c = (unsigned char)bytes[i];
+        depth += depth_change[c];
+        values += value_count[c];
+        if (value_count[c] > 0 && (depth > depth_max || values > values_max))
             return false;
+        if (c == '"')
+            i = string_end(bytes, size, i + 1);
     }
     return true;
 }

@@ -297,7 +297,8 @@ enum muster_status ckpt_block_check(const struct ckpt_shard *shard, const char *
 static enum muster_status blocks_verify(int fd, const char *path, const struct ckpt_shard *shard, int64_t end,
                                         struct hash_stream *xxh3, struct muster_error *err)
 {
-    unsigned char *block = alloc_zeroed(CKPT_BLOCK_BYTES, 1);
+    int64_t longest = shard->bytes < CKPT_BLOCK_BYTES ? shard->bytes : CKPT_BLOCK_BYTES;
+    unsigned char *block = alloc_zeroed((size_t)longest, 1);
     enum muster_status status = MUSTER_OK;
     if (block == NULL)
         status = muster_error_set(err, MUSTER_ERR_NO_MEMORY, "%s: no memory to verify it", path);

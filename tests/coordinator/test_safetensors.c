@@ -98,6 +98,8 @@ static const struct {
     {"{\"__metadata__\":{\"format\":1}}", 0, "no string"},
     {"{\"__metadata__\":\"muster\"}", 0, "no object"},
     {"{\"a\":{\"dtype\":[[[[[[]]]]]]}}", 0, "deeper"},
+    {"{\"a\\\\\":{\"dtype\":[[[[[[]]]]]]}}", 0, "deeper"},
+    {"{\"a\\\"[[[[[[", 0, "1:"},
     {"{\"\xff\":{}}", 0, "1:"},
     {"{\"a\\u0000b\":{}}", 0, "1:"},
 };
@@ -113,6 +115,16 @@ START_TEST(every_lie_in_a_header_is_refused)
         safetensors_header_release(&header);
         ck_assert_int_eq(alloc_live_count(), live);
     }
+}
+END_TEST
+
+START_TEST(brackets_in_strings_are_no_nesting)
+{
+    ck_assert_msg(parse("{\"__metadata__\": {\"a\": \"[[[[[[\\\"{{{{{{\\\\\\\"[[[[\\\\\", \"b\": \"[[[\"}}",
+                        0) == MUSTER_OK,
+                  "%s", err.text);
+    ck_assert_str_eq(safetensors_metadata(&header, "a"), "[[[[[[\"{{{{{{\\\"[[[[\\");
+    safetensors_header_release(&header);
 }
 END_TEST
 
@@ -140,6 +152,7 @@ int main(void)
     TCase *tcase = tcase_create("safetensors");
     tcase_add_test(tcase, a_foreign_header_is_read_in_the_order_of_its_data);
     tcase_add_test(tcase, every_lie_in_a_header_is_refused);
+    tcase_add_test(tcase, brackets_in_strings_are_no_nesting);
     tcase_add_test(tcase, a_length_field_is_not_believed);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
