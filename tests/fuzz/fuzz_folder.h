@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Readers that open folders need files: one folder in memory for the whole process, its files written anew
- * for every input.
+ * Readers that open folders need files: one folder in memory for the whole process, its files rewritten in
+ * place for every input, because making a file costs more than reading it.
  */
 #ifndef MUSTER_TESTS_FUZZ_FOLDER_H
 #define MUSTER_TESTS_FUZZ_FOLDER_H
@@ -12,10 +12,7 @@
 /** The folder; removed when the process ends. */
 const char *fuzz_folder(void);
 
-/** FOLDER/name with these bytes, or not there when `data` is NULL. */
+/** FOLDER/name with these bytes, or not there when `data` is NULL. `name` is a constant. */
 void fuzz_folder_write(const char *name, const void *data, size_t bytes);
-
-/** Ends the process, which is a finding, unless `kept`. */
-void fuzz_promise(int kept);
 
 #endif

@@ -3,19 +3,11 @@
  * Any bytes as a job file: refused with at least one error, or accepted, and then the resolved job must read
  * back as the same job. Nothing may stay allocated.
  */
-#include <stdlib.h>
-
 #include <string.h>
 
 #include "base/alloc.h"
 #include "coordinator/job/job.h"
 #include "tests/fuzz/fuzz.h"
-
-static void demand(bool condition)
-{
-    if (!condition)
-        abort();
-}
 
 static void round_trip(const struct job *job)
 {
@@ -25,11 +17,11 @@ static void round_trip(const struct job *job)
     text_init(&first);
     text_init(&second);
     job_report_init(&report);
-    demand(job_write_yaml(job, &first, NULL) == MUSTER_OK);
-    demand(job_parse("again.yaml", first.data, first.length, &report, &again, NULL) == MUSTER_OK);
-    demand(job_write_yaml(again, &second, NULL) == MUSTER_OK);
-    demand(strcmp(first.data, second.data) == 0);
-    demand(hash_equal(job_hash(job), job_hash(again)));
+    fuzz_promise(job_write_yaml(job, &first, NULL) == MUSTER_OK);
+    fuzz_promise(job_parse("again.yaml", first.data, first.length, &report, &again, NULL) == MUSTER_OK);
+    fuzz_promise(job_write_yaml(again, &second, NULL) == MUSTER_OK);
+    fuzz_promise(strcmp(first.data, second.data) == 0);
+    fuzz_promise(hash_equal(job_hash(job), job_hash(again)));
     job_destroy(again);
     job_report_release(&report);
     text_release(&first);
@@ -43,12 +35,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     int64_t live = alloc_live_count();
     job_report_init(&report);
     enum muster_status status = job_parse("fuzz.yaml", (const char *)data, bytes, &report, &job, NULL);
-    demand((status == MUSTER_OK) == (job != NULL));
-    demand((status == MUSTER_OK) == (report.error_count == 0));
+    fuzz_promise((status == MUSTER_OK) == (job != NULL));
+    fuzz_promise((status == MUSTER_OK) == (report.error_count == 0));
     if (job != NULL)
         round_trip(job);
     job_destroy(job);
     job_report_release(&report);
-    demand(alloc_live_count() == live);
+    fuzz_promise(alloc_live_count() == live);
     return 0;
 }

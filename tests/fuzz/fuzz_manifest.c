@@ -4,17 +4,9 @@
  * right last line put behind it, so that the fuzzer gets to everything else. What parses must keep the
  * promises that readers rely on.
  */
-#include "tests/fuzz/fuzz.h"
-
+#include "base/alloc.h"
 #include "coordinator/ckpt/ckpt_internal.h"
-
-#include <stdlib.h>
-
-static void promise(bool kept)
-{
-    if (!kept)
-        abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 /* Slices lie inside their files and tile every tensor of every kind, in order. */
 static void tiling_check(const struct ckpt *ckpt)
@@ -24,21 +16,21 @@ static void tiling_check(const struct ckpt *ckpt)
         for (int i = 0; i < ckpt->layout.tensor_count; i++) {
             const struct ckpt_tensor *tensor = &ckpt->tensors[i];
             int64_t covered = tensor->offset;
-            promise(tensor->offset >= 0 && tensor->count > 0);
-            promise(tensor->offset + tensor->count <= ckpt->layout.flat_count);
+            fuzz_promise(tensor->offset >= 0 && tensor->count > 0);
+            fuzz_promise(tensor->offset + tensor->count <= ckpt->layout.flat_count);
             while (covered < tensor->offset + tensor->count) {
-                promise(next < ckpt->slice_count);
+                fuzz_promise(next < ckpt->slice_count);
                 const struct ckpt_slice *slice = &ckpt->slices[ckpt->order[next++]];
                 const struct ckpt_shard *shard = &ckpt->shards[slice->shard];
-                promise(slice->kind == kind && slice->tensor == i && slice->begin == covered);
-                promise(slice->end > slice->begin && slice->end <= tensor->offset + tensor->count);
-                promise(slice->file_offset >= shard->header_bytes);
-                promise(slice->file_offset + (slice->end - slice->begin) * 4 <= shard->bytes);
+                fuzz_promise(slice->kind == kind && slice->tensor == i && slice->begin == covered);
+                fuzz_promise(slice->end > slice->begin && slice->end <= tensor->offset + tensor->count);
+                fuzz_promise(slice->file_offset >= shard->header_bytes);
+                fuzz_promise(slice->file_offset + (slice->end - slice->begin) * 4 <= shard->bytes);
                 covered = slice->end;
             }
         }
     }
-    promise(next == ckpt->slice_count);
+    fuzz_promise(next == ckpt->slice_count);
 }
 
 static void parse(const char *text, size_t bytes)
@@ -46,12 +38,12 @@ static void parse(const char *text, size_t bytes)
     struct muster_error err;
     struct ckpt *ckpt = NULL;
     enum muster_status status = ckpt_manifest_parse(text, bytes, "MANIFEST.json", &ckpt, &err);
-    promise(status == MUSTER_OK || status == MUSTER_ERR_CORRUPT);
+    fuzz_promise(status == MUSTER_OK || status == MUSTER_ERR_CORRUPT);
     if (status != MUSTER_OK)
         return;
     tiling_check(ckpt);
-    promise(ckpt_total_bytes(ckpt) >= 0);
-    promise(ckpt_job_yaml(ckpt) != NULL && ckpt_numerics(ckpt) != NULL);
+    fuzz_promise(ckpt_total_bytes(ckpt) >= 0);
+    fuzz_promise(ckpt_job_yaml(ckpt) != NULL && ckpt_numerics(ckpt) != NULL);
     ckpt_close(ckpt);
 }
 
@@ -59,6 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     struct text text;
     char digits[HASH_TEXT_SIZE];
+    int64_t live = alloc_live_count();
     text_init(&text);
     text_append(&text, (const char *)data, bytes);
     parse(text.data, text.length);
@@ -66,5 +59,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     text_print(&text, "\"manifest_xxh3\": \"%s\"\n}\n", digits);
     parse(text.data, text.length);
     text_release(&text);
+    fuzz_promise(alloc_live_count() == live);
     return 0;
 }

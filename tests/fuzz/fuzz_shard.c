@@ -12,9 +12,31 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/fuzz_folder.h"
 
-enum { ELEMENTS_MAX = 4096, CHUNK = 8 };
+enum { ELEMENTS_MAX = 4096, CHUNK = 8, SLICES_MAX = 4 };
 
 static const char file_name[] = "shard-00000-of-00001.safetensors";
+
+/* As many as the header seems to have entries, so that their order and their borders matter. */
+static int64_t slice_count(const uint8_t *header, int64_t header_bytes, int64_t elements)
+{
+    static const char entry[] = "\"param/";
+    const uint8_t *end = header + header_bytes, *found = header;
+    int64_t count = 0;
+    while (count < SLICES_MAX && count < elements &&
+           (found = memmem(found, (size_t)(end - found), entry, strlen(entry))) != NULL) {
+        found++;
+        count++;
+    }
+    return count > 0 ? count : 1;
+}
+
+static void slices_print(struct text *out, int64_t count, int64_t elements)
+{
+    for (int64_t i = 0; i < count; i++) {
+        int64_t begin = i * (elements / count), end = i + 1 < count ? begin + elements / count : elements;
+        text_print(out, "%s[0, 0, %" PRId64 ", %" PRId64 "]", i > 0 ? ", " : "", begin, end - begin);
+    }
+}
 
 /* A MANIFEST of one tensor of `elements`, all in this one shard. */
 static void manifest_print(struct text *out, const uint8_t *data, size_t bytes, int64_t header_bytes,
@@ -30,9 +52,11 @@ static void manifest_print(struct text *out, const uint8_t *data, size_t bytes, 
                ", \"chunk_elements\": %d, \"block_bytes\": %d, \"tensors\": [{\"name\": \"w\", \"shape\": "
                "[%" PRId64 "], \"offset\": 0}], \"shards\": [{\"file\": \"%s\", \"bytes\": %zu, "
                "\"header_bytes\": %" PRId64 ", \"xxh3\": \"%s\", \"crc32c\": \"%08" PRIx32
-               "\", \"slices\": [[0, 0, 0, %" PRId64 "]]}],\n",
+               "\", \"slices\": [",
                0, 0, flat, CHUNK, CKPT_BLOCK_BYTES, elements, file_name, bytes, header_bytes, xxh3,
-               hash_crc32c(0, data, bytes), elements);
+               hash_crc32c(0, data, bytes));
+    slices_print(out, slice_count(data, header_bytes, elements), elements);
+    text_print(out, "]}],\n");
     hash_format(hash_xxh3(out->data, out->length), self);
     text_print(out, "\"manifest_xxh3\": \"%s\"\n}\n", self);
 }
@@ -50,7 +74,7 @@ static void shard_try(const struct ckpt *ckpt, const uint8_t *data, int64_t head
                        1);
     fuzz_promise(memcmp(out, placed, (size_t)elements * sizeof *out) == 0);
     fuzz_promise(ckpt_header_verify(ckpt, 0, &err) == status);
-    memset(placed, 0x5a, sizeof placed);
+    memset(placed, 0x5a, (size_t)elements * sizeof *placed);
     fuzz_promise(ckpt_pieces_read(ckpt, &piece, 1, false, &err) == MUSTER_OK);
     fuzz_promise(memcmp(out, placed, (size_t)elements * sizeof *out) == 0);
 }
