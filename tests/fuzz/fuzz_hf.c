@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * What `muster ckpt import` reads of a stranger's folder: config.json, the index, the tensors. The first two
- * bytes of an input say how much of it is which file (in units of 16 bytes); without an index the tensors are
- * in model.safetensors.
+ * bytes of an input say how much of it is which file (in units of 16 bytes); an odd number of units is read
+ * for the llama, and without an index the tensors are in model.safetensors.
  */
 #include <string.h>
 
@@ -84,8 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     fuzz_folder_write("model.safetensors.index.json", index > 0 ? data + 2 + config : NULL, index);
     fuzz_folder_write(index > 0 ? "a.safetensors" : "model.safetensors", tensors, left - config - index);
     fuzz_folder_write(index > 0 ? "model.safetensors" : "a.safetensors", NULL, 0);
-    for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++)
-        config_try(&configs[i]);
+    config_try(&configs[data[0] % 2]);
     tensors_try();
     fuzz_promise(alloc_live_count() == live);
     return 0;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  *
- * The shard reader behind its hashes. A stranger's shard ends at the first CRC, so the input gets the
+ * The shard reader behind its hashes. A stranger's shard ends at the first CRC, so the input gets the opened
  * MANIFEST that an attacker or a bug would have written for it, hashes right, and whatever slices fill it:
- * what the reader then believes must be the bytes of the file.
+ * what the reader then believes must be the bytes of the file. The MANIFEST is not written and read each
+ * time: what fuzz_manifest.c promises of one is all that is set here.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -13,8 +15,6 @@
 #include "tests/fuzz/fuzz_folder.h"
 
 enum { ELEMENTS_MAX = 4096, CHUNK = 8, SLICES_MAX = 4 };
-
-static const char file_name[] = "shard-00000-of-00001.safetensors";
 
 /* As many as the header seems to have entries, so that their order and their borders matter. */
 static int64_t slice_count(const uint8_t *header, int64_t header_bytes, int64_t elements)
@@ -30,35 +30,42 @@ static int64_t slice_count(const uint8_t *header, int64_t header_bytes, int64_t 
     return count > 0 ? count : 1;
 }
 
-static void slices_print(struct text *out, int64_t count, int64_t elements)
+/* One tensor of `elements` in `count` slices, all in this one shard. */
+struct fuzz_checkpoint {
+    struct ckpt ckpt;
+    struct ckpt_tensor tensor;
+    struct ckpt_shard shard;
+    struct ckpt_slice slices[SLICES_MAX];
+    int order[SLICES_MAX];
+    char crcs[9];
+};
+
+static void checkpoint_fill(struct fuzz_checkpoint *c, const uint8_t *data, size_t bytes,
+                            int64_t header_bytes, int64_t elements)
 {
+    int64_t flat = (elements + CHUNK - 1) / CHUNK * CHUNK, count = slice_count(data, header_bytes, elements);
+    c->tensor = (struct ckpt_tensor){"w", 1, {elements}, 0, elements};
+    c->shard = (struct ckpt_shard){.bytes = (int64_t)bytes,
+                                   .header_bytes = header_bytes,
+                                   .xxh3 = hash_xxh3(data, bytes),
+                                   .crcs = c->crcs,
+                                   .slice_count = (int)count};
+    ckpt_format_shard(c->shard.file, 0, 1);
+    snprintf(c->crcs, sizeof c->crcs, "%08" PRIx32, hash_crc32c(0, data, bytes));
     for (int64_t i = 0; i < count; i++) {
         int64_t begin = i * (elements / count), end = i + 1 < count ? begin + elements / count : elements;
-        text_print(out, "%s[0, 0, %" PRId64 ", %" PRId64 "]", i > 0 ? ", " : "", begin, end - begin);
+        c->slices[i] = (struct ckpt_slice){
+            .begin = begin, .end = end, .file_offset = header_bytes + begin * (int64_t)sizeof(float)};
+        c->order[i] = (int)i;
     }
-}
-
-/* A MANIFEST of one tensor of `elements`, all in this one shard. */
-static void manifest_print(struct text *out, const uint8_t *data, size_t bytes, int64_t header_bytes,
-                           int64_t elements)
-{
-    char xxh3[HASH_TEXT_SIZE], self[HASH_TEXT_SIZE];
-    int64_t flat = (elements + CHUNK - 1) / CHUNK * CHUNK;
-    hash_format(hash_xxh3(data, bytes), xxh3);
-    text_print(out,
-               "{\"format\": \"muster-checkpoint\", \"version\": 1, \"step\": 1, \"tokens_seen\": 0, "
-               "\"writer_count\": 1, \"state_hash\": \"%032d\", \"job_hash\": \"%032d\", \"job_yaml\": \"\", "
-               "\"numerics\": \"\", \"kinds\": [\"param\"], \"flat_count\": %" PRId64
-               ", \"chunk_elements\": %d, \"block_bytes\": %d, \"tensors\": [{\"name\": \"w\", \"shape\": "
-               "[%" PRId64 "], \"offset\": 0}], \"shards\": [{\"file\": \"%s\", \"bytes\": %zu, "
-               "\"header_bytes\": %" PRId64 ", \"xxh3\": \"%s\", \"crc32c\": \"%08" PRIx32
-               "\", \"slices\": [",
-               0, 0, flat, CHUNK, CKPT_BLOCK_BYTES, elements, file_name, bytes, header_bytes, xxh3,
-               hash_crc32c(0, data, bytes));
-    slices_print(out, slice_count(data, header_bytes, elements), elements);
-    text_print(out, "]}],\n");
-    hash_format(hash_xxh3(out->data, out->length), self);
-    text_print(out, "\"manifest_xxh3\": \"%s\"\n}\n", self);
+    c->ckpt.layout = (struct ckpt_layout){{"param"}, 1, &c->tensor, 1, flat, CHUNK};
+    c->ckpt.tensors = &c->tensor;
+    c->ckpt.shards = &c->shard;
+    c->ckpt.shard_count = 1;
+    c->ckpt.slices = c->slices;
+    c->ckpt.order = c->order;
+    c->ckpt.slice_count = (int)count;
+    strcpy(c->ckpt.folder, fuzz_folder());
 }
 
 static void shard_try(const struct ckpt *ckpt, const uint8_t *data, int64_t header_bytes, int64_t elements)
@@ -81,10 +88,8 @@ static void shard_try(const struct ckpt *ckpt, const uint8_t *data, int64_t head
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
+    static struct fuzz_checkpoint checkpoint;
     uint64_t json = 0;
-    struct ckpt *ckpt = NULL;
-    struct muster_error err;
-    struct text manifest;
     if (bytes < 2 * CKPT_DATA_ALIGNMENT || bytes > ELEMENTS_MAX * sizeof(float))
         return 0;
     memcpy(&json, data, sizeof json);
@@ -95,14 +100,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
         return 0;
     int64_t elements = ((int64_t)bytes - header_bytes) / (int64_t)sizeof(float);
     int64_t live = alloc_live_count();
-    text_init(&manifest);
-    manifest_print(&manifest, data, bytes, header_bytes, elements);
-    fuzz_folder_write(file_name, data, bytes);
-    fuzz_folder_write(CKPT_MANIFEST_NAME, manifest.data, manifest.length);
-    fuzz_promise(ckpt_open(fuzz_folder(), &ckpt, &err) == MUSTER_OK);
-    shard_try(ckpt, data, header_bytes, elements);
-    ckpt_close(ckpt);
-    text_release(&manifest);
+    checkpoint_fill(&checkpoint, data, bytes, header_bytes, elements);
+    fuzz_folder_write(checkpoint.shard.file, data, bytes);
+    shard_try(&checkpoint.ckpt, data, header_bytes, elements);
     fuzz_promise(alloc_live_count() == live);
     return 0;
 }
