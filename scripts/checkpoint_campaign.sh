@@ -59,7 +59,7 @@ fuzz() {
     local corpus code
     corpus=$(mktemp -d -p /dev/shm muster-corpus.XXXXXX)
     ASAN_OPTIONS=malloc_context_size=0:quarantine_size_mb=8 "$build-fuzz/tests/fuzz_$1" -runs="${FUZZ_RUNS:-10000000}" \
-        -max_total_time="${FUZZ_SECONDS:-3600}" -dict="$here/tests/fuzz/json.dict" -rss_limit_mb=4096 -print_final_stats=1 \
+        -max_total_time="${FUZZ_SECONDS:-3600}" -dict="$here/tests/fuzz/json.dict" -max_len=2048 -rss_limit_mb=4096 -print_final_stats=1 \
         "$corpus" "$here/tests/fuzz/corpus/$1" >"$log.fuzz" 2>&1
     code=$?
     sed -nE 's/^stat::number_of_executed_units: +([0-9]+)$/\1 executions, 0 findings/p' "$log.fuzz"
