@@ -103,11 +103,15 @@ static void field_read(struct machine_reading *reading, int index)
     const struct job_field *field = &machine_fields[index];
     const struct job_node *node = reading->given[index];
     struct muster_error problem = {0};
+    if (node != NULL && node->kind == JOB_NODE_REFUSED) {
+        reading->bad[index] = true;
+        return;
+    }
     enum muster_status status = node != NULL ? job_value_read(field, node, reading->profile, &problem)
                                              : job_value_reset(field, reading->profile, &problem);
     if (status == MUSTER_ERR_NO_MEMORY)
         reading->no_memory = true;
-    else if (status != MUSTER_OK && node->kind != JOB_NODE_REFUSED)
+    else if (status != MUSTER_OK)
         field_error(reading, index, problem.text);
     else if (node == NULL && (field->flags & JOB_FIELD_REQUIRED))
         field_error(reading, index, "is required, but missing");
@@ -135,8 +139,9 @@ static void profile_check(struct machine_reading *reading)
 static void profile_read(struct machine_reading *reading)
 {
     if (reading->root->kind != JOB_NODE_MAPPING) {
-        job_issues_error(&reading->issues, reading->root->place,
-                         "a machine profile is a mapping: lines of \"section:\" and \"key: value\"");
+        if (reading->root->kind != JOB_NODE_REFUSED)
+            job_issues_error(&reading->issues, reading->root->place,
+                             "a machine profile is a mapping: lines of \"section:\" and \"key: value\"");
         return;
     }
     for (const struct job_node *node = reading->root->first; node != NULL; node = node->next) {
@@ -176,7 +181,8 @@ enum muster_status machine_profile_parse(const char *path, const char *yaml, siz
     struct job_node *root = NULL;
     if (reading.profile == NULL)
         return no_memory(path, err);
-    enum muster_status status = job_yaml_parse(bytes > 0 ? yaml : "", bytes, NULL, &reading.issues, &root, err);
+    enum muster_status status =
+        job_yaml_parse(bytes > 0 ? yaml : "", bytes, NULL, &reading.issues, &root, err);
     reading.root = root;
     if (status == MUSTER_OK && root != NULL)
         profile_read(&reading);
