@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 
 enum muster_status kernels_host_allocate(struct kernels *k, int64_t bytes, void **block,
                                          struct muster_error *err)
@@ -73,5 +74,26 @@ enum muster_status kernels_host_synchronise(struct kernels *k, struct muster_err
 {
     (void)k;
     (void)err;
+    return MUSTER_OK;
+}
+
+enum muster_status kernels_host_timer_begin(struct kernels *k, struct muster_error *err)
+{
+    (void)err;
+    k->timer_s[0] = clock_seconds();
+    return MUSTER_OK;
+}
+
+enum muster_status kernels_host_timer_end(struct kernels *k, struct muster_error *err)
+{
+    (void)err;
+    k->timer_s[1] = clock_seconds();
+    return MUSTER_OK;
+}
+
+enum muster_status kernels_host_timer_seconds(struct kernels *k, double *seconds, struct muster_error *err)
+{
+    (void)err;
+    *seconds = k->timer_s[1] - k->timer_s[0];
     return MUSTER_OK;
 }

@@ -19,6 +19,9 @@ enum muster_status kernels_host_capture_end(struct kernels *k, void **recorded, 
 enum muster_status kernels_host_capture_run(struct kernels *k, void *recorded, struct muster_error *err);
 void kernels_host_capture_free(struct kernels *k, void *recorded);
 enum muster_status kernels_host_synchronise(struct kernels *k, struct muster_error *err);
+enum muster_status kernels_host_timer_begin(struct kernels *k, struct muster_error *err);
+enum muster_status kernels_host_timer_end(struct kernels *k, struct muster_error *err);
+enum muster_status kernels_host_timer_seconds(struct kernels *k, double *seconds, struct muster_error *err);
 
 /* A range of elements that all have weight decay, or all have none. Begins as zeroes, or with `end` where the
  * first one is to start. */
@@ -47,6 +50,8 @@ static inline bool host_range_next(struct host_range *range, const struct update
     .copy_to_host_later = kernels_host_copy, .copy_on_device = kernels_host_copy,                            \
     .stream = kernels_host_stream, .capture_begin = kernels_host_capture_begin,                              \
     .capture_end = kernels_host_capture_end, .capture_run = kernels_host_capture_run,                        \
-    .capture_free = kernels_host_capture_free, .synchronise = kernels_host_synchronise
+    .capture_free = kernels_host_capture_free, .synchronise = kernels_host_synchronise,                      \
+    .timer_begin = kernels_host_timer_begin, .timer_end = kernels_host_timer_end,                            \
+    .timer_seconds = kernels_host_timer_seconds
 
 #endif

@@ -440,6 +440,21 @@ enum muster_status kernels_synchronise(struct kernels *k, struct muster_error *e
     return k->ops->synchronise(k, err);
 }
 
+enum muster_status kernels_timer_begin(struct kernels *k, struct muster_error *err)
+{
+    return k->ops->timer_begin(k, err);
+}
+
+enum muster_status kernels_timer_end(struct kernels *k, struct muster_error *err)
+{
+    return k->ops->timer_end(k, err);
+}
+
+enum muster_status kernels_timer_seconds(struct kernels *k, double *seconds, struct muster_error *err)
+{
+    return k->ops->timer_seconds(k, seconds, err);
+}
+
 double kernels_peak_flops(struct kernels *k, enum dtype dtype)
 {
     return k->ops->peak_flops(k, dtype);

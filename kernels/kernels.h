@@ -301,6 +301,12 @@ struct kernels_ops {
     enum muster_status (*capture_run)(struct kernels *k, void *recorded, struct muster_error *err);
     void (*capture_free)(struct kernels *k, void *recorded);
     enum muster_status (*synchronise)(struct kernels *k, struct muster_error *err);
+    /* How long the work between timer_begin and timer_end took where it ran, from the moment the work before
+     * it was done; on a host by the clock of the calls. timer_seconds is for after the next synchronise: it
+     * waits for nothing. One stretch at a time, not while recording. */
+    enum muster_status (*timer_begin)(struct kernels *k, struct muster_error *err);
+    enum muster_status (*timer_end)(struct kernels *k, struct muster_error *err);
+    enum muster_status (*timer_seconds)(struct kernels *k, double *seconds, struct muster_error *err);
     /* measured multiply-add rate of the instance in FLOP/s for this dtype, a few milliseconds; 0 where
      * unknown */
     double (*peak_flops)(struct kernels *k, enum dtype dtype);
@@ -314,6 +320,7 @@ struct kernels {
     void *scratch; /* owned by the caller, in the back end's memory, 64-byte aligned, outlives the instance */
     int64_t scratch_bytes;
     const char *numerics; /* what the bits depend on: back end, instruction set, library version */
+    double timer_s[2];    /* when the timer of a back end on the host began and ended */
 };
 
 /**
@@ -391,6 +398,9 @@ enum muster_status kernels_capture_run(struct kernels *k, void *recorded, struct
 /** Takes NULL. */
 void kernels_capture_free(struct kernels *k, void *recorded);
 enum muster_status kernels_synchronise(struct kernels *k, struct muster_error *err);
+enum muster_status kernels_timer_begin(struct kernels *k, struct muster_error *err);
+enum muster_status kernels_timer_end(struct kernels *k, struct muster_error *err);
+enum muster_status kernels_timer_seconds(struct kernels *k, double *seconds, struct muster_error *err);
 double kernels_peak_flops(struct kernels *k, enum dtype dtype);
 
 #ifdef __cplusplus

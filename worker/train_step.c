@@ -414,22 +414,27 @@ enum muster_status train_step_run(struct train_step *step, struct loader *loader
     struct rank_state *state = step->parts.state;
     int leaves = train_step_leaves(state->plan, state->rank);
     rank_progress_step(step->parts.progress, number + 1);
-    double started = clock_seconds();
+    double started = clock_seconds(), compute_s = 0.0;
     *result = (struct train_step_result){.lr = schedule_lr(state->job, number),
                                          .loss_scale = step->parts.scaler->scale,
                                          .odd_rank = PARAM_CHECK_EQUAL};
-    enum muster_status status = train_step_spoil(step, number, err);
+    enum muster_status status = kernels_timer_begin(state->kernels, err);
+    if (!status)
+        status = train_step_spoil(step, number, err);
     if (!status)
         status = train_step_idle(step, err);
     for (int leaf = 0; leaf < leaves && !status; leaf++)
         status = train_step_leaf(step, loader, number, leaf, err);
-    double computed = clock_seconds();
+    if (!status)
+        status = kernels_timer_end(state->kernels, err);
     rank_progress_enter(step->parts.progress, RANK_PHASE_REDUCE);
     if (!status)
         status = train_step_reduce(step, err);
+    if (!status)
+        status = kernels_timer_seconds(state->kernels, &compute_s, err);
     if (status)
         return status;
-    train_step_pack(step, number, flags, computed - started);
+    train_step_pack(step, number, flags, compute_s);
     status = train_step_agree(step, result, err);
     double reduced = clock_seconds();
     if (!status)
@@ -441,8 +446,8 @@ enum muster_status train_step_run(struct train_step *step, struct loader *loader
         step->parts.before_update(step->parts.before_update_context);
     if (!status && !result->skipped)
         status = train_step_update(step, number, result, err);
-    result->compute_s = computed - started;
-    result->reduce_s = reduced - computed;
+    result->compute_s = compute_s;
+    result->reduce_s = reduced - started - compute_s;
     result->update_s = clock_seconds() - reduced;
     return status;
 }

@@ -21,6 +21,9 @@ static void cuda_destroy(struct kernels *k)
     cuda_sdpa_destroy(c->sdpa);
     cuda_gemm_destroy(c->gemm);
     cuda_staging_destroy(c->staging);
+    for (int i = 0; i < 2; i++)
+        if (c->timer[i] != NULL)
+            (void)cudaEventDestroy(c->timer[i]);
     if (c->stream != NULL)
         (void)cudaStreamDestroy(c->stream);
     alloc_free(c);
@@ -65,6 +68,9 @@ static const struct kernels_ops cuda_ops = {
     .capture_run = cuda_capture_run,
     .capture_free = cuda_capture_free,
     .synchronise = cuda_synchronise,
+    .timer_begin = cuda_timer_begin,
+    .timer_end = cuda_timer_end,
+    .timer_seconds = cuda_timer_seconds,
     .peak_flops = cuda_peak_flops,
 };
 
@@ -86,6 +92,8 @@ static enum muster_status cuda_parts_create(struct cuda_kernels *c, bool tf32, s
     if (status == MUSTER_OK)
         status =
             cuda_check(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), "create a stream", err);
+    for (int i = 0; i < 2 && status == MUSTER_OK; i++)
+        status = cuda_check(cudaEventCreate(&c->timer[i]), "create an event", err);
     if (status == MUSTER_OK)
         status = cuda_staging_create(&c->staging, err);
     if (status == MUSTER_OK)

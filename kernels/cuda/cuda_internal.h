@@ -25,6 +25,7 @@ struct cuda_kernels {
     int device;
     int compute_major, compute_minor;
     cudaStream_t stream;
+    cudaEvent_t timer[2];         /* begin and end of the timed stretch */
     struct cuda_gemm *gemm;       /* cuBLASLt handle and the algorithms chosen so far */
     struct cuda_sdpa *sdpa;       /* cuDNN handle and plans; NULL where built without cuDNN */
     struct cuda_staging *staging; /* pinned ring that copies to the device go through */

@@ -38,6 +38,10 @@ void cuda_capture_free(struct kernels *k, void *recorded);
 /** UNSUPPORTED, naming the operation, while the stream is being recorded. */
 enum muster_status cuda_capture_refuse(struct kernels *k, const char *operation, struct muster_error *err);
 
+enum muster_status cuda_timer_begin(struct kernels *k, struct muster_error *err);
+enum muster_status cuda_timer_end(struct kernels *k, struct muster_error *err);
+enum muster_status cuda_timer_seconds(struct kernels *k, double *seconds, struct muster_error *err);
+
 /* cuda_staging.c */
 enum muster_status cuda_staging_create(struct cuda_staging **out, struct muster_error *err);
 /** Takes NULL. */

@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 /** Grows with every change of the structs of this header or of kernels.h. */
-enum { CUDA_PLUGIN_VERSION = 2 };
+enum { CUDA_PLUGIN_VERSION = 3 };
 
 struct cuda_device_info {
     char name[96];

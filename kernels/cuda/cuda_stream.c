@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Order: the back end's one stream, and recordings of what was put on it (CUDA graphs). A recording is the
- * runtime's executable graph itself. Capture is per thread, so that another thread of the process may
- * allocate or synchronise meanwhile.
+ * Order: the back end's one stream, recordings of what was put on it (CUDA graphs), and how long a stretch of
+ * it took. A recording is the runtime's executable graph itself. Capture is per thread, so that another
+ * thread of the process may allocate or synchronise meanwhile.
  */
 #include "kernels/cuda/cuda_parts.h"
 
@@ -67,4 +67,26 @@ void cuda_capture_free(struct kernels *k, void *recorded)
 {
     (void)k;
     (void)cudaGraphExecDestroy(recorded);
+}
+
+enum muster_status cuda_timer_begin(struct kernels *k, struct muster_error *err)
+{
+    struct cuda_kernels *c = cuda_kernels_from(k);
+    return cuda_check(cudaEventRecord(c->timer[0], c->stream), "timer_begin", err);
+}
+
+enum muster_status cuda_timer_end(struct kernels *k, struct muster_error *err)
+{
+    struct cuda_kernels *c = cuda_kernels_from(k);
+    return cuda_check(cudaEventRecord(c->timer[1], c->stream), "timer_end", err);
+}
+
+enum muster_status cuda_timer_seconds(struct kernels *k, double *seconds, struct muster_error *err)
+{
+    struct cuda_kernels *c = cuda_kernels_from(k);
+    float ms = 0.0f;
+    enum muster_status status =
+        cuda_check(cudaEventElapsedTime(&ms, c->timer[0], c->timer[1]), "timer_seconds", err);
+    *seconds = (double)ms / 1e3;
+    return status;
 }

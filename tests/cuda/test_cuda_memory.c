@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "kernels/cuda/cuda_plugin.h"
 #include "tests/kernels/compare.h"
 #include "tests/suite.h"
@@ -239,6 +240,31 @@ START_TEST(numerics_name_the_device_and_the_libraries)
 }
 END_TEST
 
+/* What takes how long, the stand-in says to the microsecond
+ * (tests/run/a_gpu_step_asks_for_no_more_than_it_needs.sh). */
+START_TEST(a_stretch_of_the_stream_is_timed_without_waiting_for_it)
+{
+    struct kernels *k = compare_subject();
+    struct muster_error err = {0};
+    const int64_t bytes = 32 << 20;
+    double seconds = -1.0, nothing = -1.0;
+    void *block = device_block(bytes);
+    ok(kernels_timer_begin(k, &err), &err);
+    ok(kernels_timer_end(k, &err), &err);
+    ok(kernels_synchronise(k, &err), &err);
+    ok(kernels_timer_seconds(k, &nothing, &err), &err);
+    const double started = clock_seconds();
+    ok(kernels_timer_begin(k, &err), &err);
+    for (int i = 0; i < 4; i++)
+        ok(kernels_fill_zero(k, block, bytes, &err), &err);
+    ok(kernels_timer_end(k, &err), &err);
+    ok(kernels_synchronise(k, &err), &err);
+    ok(kernels_timer_seconds(k, &seconds, &err), &err);
+    ck_assert(nothing >= 0.0 && seconds > nothing && seconds <= clock_seconds() - started);
+    kernels_memory_free(k, block, bytes);
+}
+END_TEST
+
 START_TEST(the_rate_of_products_is_measured)
 {
     ck_assert(kernels_peak_flops(compare_subject(), DTYPE_BF16) > 1e6);
@@ -262,6 +288,7 @@ int main(void)
     tcase_add_test(memory, more_memory_than_there_is_is_refused_with_its_size);
     tcase_add_test(memory, the_device_describes_itself);
     tcase_add_test(memory, numerics_name_the_device_and_the_libraries);
+    tcase_add_test(memory, a_stretch_of_the_stream_is_timed_without_waiting_for_it);
     tcase_add_test(memory, the_rate_of_products_is_measured);
     suite_add_tcase(suite, memory);
     return suite_run(suite);
