@@ -64,6 +64,14 @@ int tree_combine_program(int leaves, const struct tree_node *nodes, int node_cou
  */
 int tree_node_program(struct tree_node at, const struct tree_node *nodes, int node_count, int *program);
 
+/** Arrays that are added in one go, as many as a launch on a device takes by value. */
+enum { TREE_TERMS_MAX = 64 };
+struct tree_terms {
+    const float *source[TREE_TERMS_MAX];
+    int length;                             /* of the program: 2 · arrays - 1 */
+    int8_t program[2 * TREE_TERMS_MAX - 1]; /* as above, entries name sources */
+};
+
 /** Sum of values[0 … leaves) in tree order. */
 double tree_sum(const double *values, int leaves);
 

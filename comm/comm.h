@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/tree.h"
 
 struct comm;
 
@@ -46,9 +47,9 @@ struct comm_ops {
      * `stream` gets from now on waits for all that was called so far. */
     enum muster_status (*begin_after)(struct comm *c, void *stream, struct muster_error *err);
     enum muster_status (*end_before)(struct comm *c, void *stream, struct muster_error *err);
-    /* out = a + b where the buffers are (exact_reduce's adds), in order with the calls above; out may be a or
-     * b, and b may be NULL: a copy of a. NULL on the host: the caller adds itself. */
-    enum muster_status (*add_f32)(struct comm *c, float *out, const float *a, const float *b, int64_t count,
+    /* out = the sum of `count` floats of each term where the buffers are (exact_reduce's adds), in order with
+     * the calls above; out may be one of the terms. NULL on the host: the caller adds itself. */
+    enum muster_status (*sum_f32)(struct comm *c, float *out, const struct tree_terms *terms, int64_t count,
                                   struct muster_error *err);
     /* see comm/local.h; called only where `local` is and the host has several ranks */
     enum muster_status (*local_barrier)(struct comm *c, struct muster_error *err);

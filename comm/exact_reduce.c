@@ -2,9 +2,9 @@
  *
  * Two ways to the same sum. On host memory host_reduce.h does it all, with the adds of the tree. On device
  * memory the bucket goes by in pieces: a piece of every node travels to the owner, where the communicator
- * adds whole pieces (add_f32), and the sums take the place of what was received. That always works: two nodes
- * of one rank's block are never added to each other (the block would hold their parent instead), so every add
- * has an operand that came from another rank.
+ * adds all of them in one launch (sum_f32). Where they are too many for one, sums take the place of what was
+ * received. That always works: two nodes of one rank's block are never added to each other (the block would
+ * hold their parent instead), so every sum has a term that came from another rank.
  */
 #include "comm/exact_reduce.h"
 
@@ -12,21 +12,24 @@
 #include "base/ops.h"
 #include "comm/host_reduce.h"
 
-/* source[out] or, at the end, the result = a + b. */
-struct device_step {
-    int out, a, b;
+/* What one launch adds. The sum becomes the result, or takes the place of a piece that was received. */
+struct device_sum {
+    int out;                  /* the node in whose place, or SUM_RESULT */
+    int node[TREE_TERMS_MAX]; /* of each term */
+    struct tree_terms terms;  /* sources are set per piece */
 };
-enum { STEP_RESULT = -1 };
+enum { SUM_RESULT = -1 };
 
 struct exact_reduce {
     struct comm *comm;
-    int node_count;            /* nodes of all ranks, which tile the leaves */
-    int node_count_max;        /* of one rank: so many exchanges a piece takes */
-    int *node_first;           /* [size + 1] number of each rank's first node */
-    struct host_reduce *host;  /* on host memory; then nothing of what follows */
-    struct device_step *steps; /* [node_count - 1] */
-    float **source;            /* [node_count] the piece of each node, set per piece */
-    const void **send;         /* [size], as the next three: arguments of comm_exchange */
+    int node_count;           /* nodes of all ranks, which tile the leaves */
+    int node_count_max;       /* of one rank: so many exchanges a piece takes */
+    int *node_first;          /* [size + 1] number of each rank's first node */
+    struct host_reduce *host; /* on host memory; then nothing of what follows */
+    struct device_sum *sums;  /* [sum_count], in order */
+    int sum_count;
+    float **source;    /* [node_count] the piece of each node, set per piece */
+    const void **send; /* [size], as the next three: arguments of comm_exchange */
     void **receive;
     int64_t *send_bytes, *receive_bytes;
 };
@@ -37,21 +40,60 @@ static bool node_is_foreign(const struct exact_reduce *reduce, int node)
     return node < reduce->node_first[rank] || node >= reduce->node_first[rank + 1];
 }
 
-/* Gives the adds of the postfix program their operands: a sum takes the place of one that was received. */
-static void steps_compile(struct exact_reduce *reduce, const int *program, int length, int *stack)
+/* A sum that is written down from `begin` of the text on; `place` is one of its nodes, where there are
+ * several one that was received. */
+struct operand {
+    int begin, term_count, place;
+};
+
+/* A launch for text[0 … length), unless that is a single node. */
+static void sum_add(struct exact_reduce *reduce, const int *text, int length, int out)
 {
-    int depth = 0, step_count = 0;
+    if (length == 1 && out != SUM_RESULT)
+        return;
+    struct device_sum *sum = &reduce->sums[reduce->sum_count++];
+    int term_count = 0;
+    sum->out = out;
+    sum->terms.length = length;
+    for (int i = 0; i < length; i++) {
+        if (text[i] >= 0)
+            sum->node[term_count] = text[i];
+        sum->terms.program[i] = (int8_t)(text[i] >= 0 ? term_count++ : -1);
+    }
+}
+
+/* Cuts the postfix program into launches: two operands that are too many for one are made sums first, and
+ * what follows reads them where they are put. */
+static void sums_compile(struct exact_reduce *reduce, const int *program, int length, struct operand *stack,
+                         int *text)
+{
+    int depth = 0, end = 0;
     for (int i = 0; i < length; i++) {
         if (program[i] >= 0) {
-            stack[depth++] = program[i];
+            stack[depth++] = (struct operand){end, 1, program[i]};
+            text[end++] = program[i];
             continue;
         }
-        int b = stack[--depth], a = stack[--depth];
-        int place = node_is_foreign(reduce, a) ? a : b;
-        int out = i == length - 1 ? STEP_RESULT : place;
-        reduce->steps[step_count++] = (struct device_step){.out = out, .a = a, .b = b};
-        stack[depth++] = place;
+        struct operand *b = &stack[--depth], *a = &stack[depth - 1];
+        if (a->term_count + b->term_count > TREE_TERMS_MAX) {
+            sum_add(reduce, text + a->begin, b->begin - a->begin, a->place);
+            sum_add(reduce, text + b->begin, end - b->begin, b->place);
+            text[a->begin] = a->place;
+            text[a->begin + 1] = b->place;
+            end = a->begin + 2;
+            a->term_count = b->term_count = 1;
+        }
+        text[end++] = -1;
+        a->term_count += b->term_count;
+        a->place = node_is_foreign(reduce, a->place) ? a->place : b->place;
     }
+    sum_add(reduce, text, end, SUM_RESULT);
+}
+
+/* Each pair that is too many leaves two nodes of at least TREE_TERMS_MAX + 1. */
+static size_t sums_max(int node_count)
+{
+    return 2 * (size_t)(node_count / (TREE_TERMS_MAX - 1)) + 1;
 }
 
 static enum muster_status no_memory(const struct comm *comm, struct muster_error *err)
@@ -75,20 +117,22 @@ static enum muster_status device_create(struct exact_reduce *reduce, const struc
                                         struct muster_error *err)
 {
     size_t size = (size_t)reduce->comm->size, nodes = (size_t)reduce->node_count;
-    int *stack = alloc_zeroed(nodes, sizeof(*stack));
-    reduce->steps = alloc_zeroed(nodes, sizeof(*reduce->steps));
+    struct operand *stack = alloc_zeroed(nodes, sizeof(*stack));
+    int *text = alloc_zeroed(2 * nodes, sizeof(*text));
+    reduce->sums = alloc_zeroed(sums_max(reduce->node_count), sizeof(*reduce->sums));
     reduce->source = alloc_zeroed(nodes, sizeof(*reduce->source));
     reduce->send = alloc_zeroed(size, sizeof(*reduce->send));
     reduce->receive = alloc_zeroed(size, sizeof(*reduce->receive));
     reduce->send_bytes = alloc_zeroed(size, sizeof(int64_t));
     reduce->receive_bytes = alloc_zeroed(size, sizeof(int64_t));
     enum muster_status status = MUSTER_OK;
-    if (!stack || !reduce->steps || !reduce->source || !reduce->send || !reduce->receive ||
+    if (!stack || !text || !reduce->sums || !reduce->source || !reduce->send || !reduce->receive ||
         !reduce->send_bytes || !reduce->receive_bytes)
         status = no_memory(reduce->comm, err);
     else
-        steps_compile(reduce, recipe->final, 2 * recipe->output_count - 1, stack);
+        sums_compile(reduce, recipe->final, 2 * recipe->output_count - 1, stack, text);
     alloc_free(stack);
+    alloc_free(text);
     return status;
 }
 
@@ -108,7 +152,7 @@ static enum muster_status tables_create(struct exact_reduce *reduce, int leaves,
     enum muster_status status = reduce_recipe_tree(&recipe, &hosts, leaves, block_begin, err);
     if (!status) {
         nodes_count(reduce, &recipe);
-        if (comm->ops->add_f32)
+        if (comm->ops->sum_f32)
             status = device_create(reduce, &recipe, err);
         else
             status = host_reduce_create(comm, &recipe, OPS_REDUCE_PIECE, &reduce->host, err);
@@ -141,7 +185,7 @@ void exact_reduce_destroy(struct exact_reduce *reduce)
         return;
     host_reduce_destroy(reduce->host);
     alloc_free(reduce->node_first);
-    alloc_free(reduce->steps);
+    alloc_free(reduce->sums);
     alloc_free(reduce->source);
     alloc_free(reduce->send);
     alloc_free(reduce->receive);
@@ -212,18 +256,18 @@ static enum muster_status piece_exchange(struct exact_reduce *reduce, float *con
     return status;
 }
 
-/* A whole piece an add. */
+/* A whole piece a launch, as a rule; the sum of a single node may be where it is. */
 static enum muster_status piece_combine(struct exact_reduce *reduce, float *mine, int64_t count,
                                         struct muster_error *err)
 {
-    struct comm *comm = reduce->comm;
     enum muster_status status = MUSTER_OK;
-    if (reduce->node_count == 1 && mine != reduce->source[0])
-        status = comm->ops->add_f32(comm, mine, reduce->source[0], NULL, count, err);
-    for (int s = 0; s < reduce->node_count - 1 && status == MUSTER_OK; s++) {
-        const struct device_step *step = &reduce->steps[s];
-        float *out = step->out == STEP_RESULT ? mine : reduce->source[step->out];
-        status = comm->ops->add_f32(comm, out, reduce->source[step->a], reduce->source[step->b], count, err);
+    for (int s = 0; s < reduce->sum_count && status == MUSTER_OK; s++) {
+        struct device_sum *sum = &reduce->sums[s];
+        float *out = sum->out == SUM_RESULT ? mine : reduce->source[sum->out];
+        for (int term = 0; term <= sum->terms.length / 2; term++)
+            sum->terms.source[term] = reduce->source[sum->node[term]];
+        if (sum->terms.length > 1 || out != sum->terms.source[0])
+            status = reduce->comm->ops->sum_f32(reduce->comm, out, &sum->terms, count, err);
     }
     return status;
 }

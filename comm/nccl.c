@@ -371,17 +371,15 @@ static enum muster_status nccl_end_before(struct comm *c, void *stream, struct m
     return status != MUSTER_OK ? status : comm_nccl_leave_idle(n, "", ncclSuccess, err);
 }
 
-static enum muster_status nccl_add_f32(struct comm *c, float *out, const float *a, const float *b,
+static enum muster_status nccl_sum_f32(struct comm *c, float *out, const struct tree_terms *terms,
                                        int64_t count, struct muster_error *err)
 {
     struct comm_nccl *n = nccl_of(c);
-    enum muster_status status = comm_nccl_enter(n, "add after collective", err);
+    enum muster_status status = comm_nccl_enter(n, "sum after collective", err);
     if (status != MUSTER_OK)
         return status;
-    if (!b)
-        return copy_on_stream(n, out, a, count, err);
     pthread_mutex_unlock(&n->inside);
-    return n->options.add(n->stream, out, a, b, count, err);
+    return n->options.sum(n->stream, out, terms, count, err);
 }
 
 static const char *nccl_transport(struct comm *c)
@@ -443,7 +441,7 @@ const struct comm_ops comm_nccl_ops = {
     .all_reduce_f32 = nccl_all_reduce_f32,
     .begin_after = nccl_begin_after,
     .end_before = nccl_end_before,
-    .add_f32 = nccl_add_f32,
+    .sum_f32 = nccl_sum_f32,
     .transport = nccl_transport,
     .abort = nccl_abort,
 };

@@ -15,15 +15,17 @@
 extern "C" {
 #endif
 
+/** out = the sum of the terms over `count` floats, later, on `stream` (a cudaStream_t); out may be a term. */
+typedef enum muster_status (*comm_sum_function)(void *stream, float *out, const struct tree_terms *terms,
+                                                int64_t count, struct muster_error *err);
+
 struct nccl_options {
     const char *device_uuid;  /* of this rank's GPU; two ranks with the same one are refused */
     bool allow_shared_device; /* test mode: each rank got its own NCCL_HOSTID before NCCL was first called */
     bool require_infiniband;  /* refuse to run over sockets */
     int timeout_ms; /* of every wait, set-up included; the longest computation that a collective waits for
                      * counts too */
-    /* out = a + b over `count` floats, later, on `stream` (a cudaStream_t); out may be a or b */
-    enum muster_status (*add)(void *stream, float *out, const float *a, const float *b, int64_t count,
-                              struct muster_error *err);
+    comm_sum_function sum;
 };
 
 /**
@@ -44,8 +46,8 @@ struct comm_device {
                                        struct muster_error *err);
     enum muster_status (*copy_to_device)(void *context, void *device, const void *host, int64_t bytes,
                                          struct muster_error *err);
-    enum muster_status (*add)(void *context, float *out, const float *a, const float *b, int64_t count,
-                              struct muster_error *err);
+    void *stream; /* that `sum` is given */
+    comm_sum_function sum;
 };
 
 /** Device buffers over a host communicator: copied to host memory, sent, copied back, a piece at a time.

@@ -91,8 +91,8 @@ static enum muster_status local_prepare(struct setup *setup, struct comm *bootst
                                 bootstrap->size);
     for (size_t r = 0; r < size; r++)
         setup->counts[r] = sizeof(*setup->reports);
-    if (!options->add || !options->device_uuid || !*options->device_uuid || options->timeout_ms <= 0)
-        return muster_error_set(err, MUSTER_ERR_INTERNAL, "NCCL without an add, a GPU or a time limit");
+    if (!options->sum || !options->device_uuid || !*options->device_uuid || options->timeout_ms <= 0)
+        return muster_error_set(err, MUSTER_ERR_INTERNAL, "NCCL without a sum, a GPU or a time limit");
     return device_prepare(n, err);
 }
 

@@ -214,21 +214,11 @@ static enum muster_status staged_all_reduce_f32(struct comm *c, float *data, int
     return status;
 }
 
-static enum muster_status staged_add_f32(struct comm *c, float *out, const float *a, const float *b,
+static enum muster_status staged_sum_f32(struct comm *c, float *out, const struct tree_terms *terms,
                                          int64_t count, struct muster_error *err)
 {
-    struct comm_staged *s = staged_of(c);
-    if (b)
-        return s->device.add(s->device.context, out, a, b, count, err);
-    enum muster_status status = MUSTER_OK;
-    int64_t piece = s->buffer_bytes / (int64_t)sizeof(float);
-    for (int64_t at = 0; at < count && status == MUSTER_OK; at += piece) {
-        int64_t bytes = clamp(count - at, piece) * (int64_t)sizeof(float);
-        status = to_host(s, s->out, a + at, bytes, err);
-        if (status == MUSTER_OK)
-            status = to_device(s, out + at, s->out, bytes, err);
-    }
-    return status;
+    const struct comm_device *device = &staged_of(c)->device;
+    return device->sum(device->stream, out, terms, count, err);
 }
 
 static const char *staged_transport(struct comm *c)
@@ -264,7 +254,7 @@ static const struct comm_ops staged_ops = {
     .all_reduce_f32 = staged_all_reduce_f32,
     .begin_after = comm_host_order,
     .end_before = comm_host_order,
-    .add_f32 = staged_add_f32,
+    .sum_f32 = staged_sum_f32,
     .transport = staged_transport,
     .abort = staged_abort,
 };

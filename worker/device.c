@@ -205,16 +205,6 @@ static enum muster_status device_from_host(void *context, void *device, const vo
     return kernels_copy_to_device(context, device, host, bytes, err);
 }
 
-static enum muster_status device_add(void *context, float *out, const float *a, const float *b, int64_t count,
-                                     struct muster_error *err)
-{
-    if (out == b) /* a + b and b + a have the same bits */
-        return kernels_add(context, out, a, count, err);
-    enum muster_status status =
-        out == a ? MUSTER_OK : kernels_copy_on_device(context, out, a, count * (int64_t)sizeof *out, err);
-    return status || !b ? status : kernels_add(context, out, b, count, err);
-}
-
 /* Each rank pretends to be a host of its own: NCCL then talks over the loopback network. */
 static void device_share_prepare(const struct comm *comm)
 {
@@ -243,7 +233,7 @@ static enum muster_status device_comm_nccl(const struct device *device, const st
         .allow_shared_device = device->shared,
         .require_infiniband = job->comm.require == JOB_REQUIRE_IB,
         .timeout_ms = (int)job->comm.timeout_s * 1000,
-        .add = device->plugin->add_on_stream,
+        .sum = device->plugin->sum_on_stream,
     };
     return create(host, &options, out, err);
 }
@@ -261,7 +251,8 @@ enum muster_status device_comm_create(const struct device *device, const struct 
         .context = kernels,
         .copy_to_host = device_to_host,
         .copy_to_device = device_from_host,
-        .add = device_add,
+        .stream = kernels_stream(kernels),
+        .sum = device->plugin->sum_on_stream,
     };
     return comm_staged_create(host, &memory, DEVICE_STAGING_BYTES, out, err);
 }

@@ -132,10 +132,10 @@ static enum muster_status cuda_kernels_create(const struct cuda_kernels_options 
 /* The one thing the plug-in shows (comm/nccl.c adds another). */
 __attribute__((visibility("default"))) extern const struct cuda_plugin muster_cuda_plugin;
 
-static enum muster_status cuda_plugin_add(void *stream, float *out, const float *a, const float *b,
+static enum muster_status cuda_plugin_sum(void *stream, float *out, const struct tree_terms *terms,
                                           int64_t count, struct muster_error *err)
 {
-    return cuda_add_on_stream((cudaStream_t)stream, out, a, b, count, err);
+    return cuda_sum_on_stream((cudaStream_t)stream, out, terms, count, err);
 }
 
 const struct cuda_plugin muster_cuda_plugin = {
@@ -143,5 +143,5 @@ const struct cuda_plugin muster_cuda_plugin = {
     .device_count = cuda_device_count,
     .device_info = cuda_device_info,
     .kernels_create = cuda_kernels_create,
-    .add_on_stream = cuda_plugin_add,
+    .sum_on_stream = cuda_plugin_sum,
 };

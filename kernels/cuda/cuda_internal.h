@@ -10,6 +10,7 @@
 
 #include <cuda_runtime.h>
 
+#include "base/tree.h"
 #include "kernels/kernels.h"
 
 #ifdef __cplusplus
@@ -65,8 +66,9 @@ enum muster_status cuda_add(struct kernels *k, float *y, const float *x, int64_t
 enum muster_status cuda_round_to(struct kernels *k, enum dtype dtype, uint16_t *y, const float *x,
                                  int64_t count, struct muster_error *err);
 
-/** out = a + b over `count` floats on any stream; out may be a or b. For the communicator's tree adds. */
-enum muster_status cuda_add_on_stream(cudaStream_t stream, float *out, const float *a, const float *b,
+/** out = the sum of the terms over `count` floats on any stream, in one launch; out may be one of the terms.
+ * For the communicator's tree adds. */
+enum muster_status cuda_sum_on_stream(cudaStream_t stream, float *out, const struct tree_terms *terms,
                                       int64_t count, struct muster_error *err);
 
 /** dbias[c] += sum over rows of dy[r · stride + c], rows in fixed chunks; for products whose epilogue cannot.

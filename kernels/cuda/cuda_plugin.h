@@ -7,6 +7,7 @@
 #ifndef MUSTER_KERNELS_CUDA_PLUGIN_H
 #define MUSTER_KERNELS_CUDA_PLUGIN_H
 
+#include "base/tree.h"
 #include "kernels/kernels.h"
 
 #ifdef __cplusplus
@@ -40,8 +41,10 @@ struct cuda_plugin {
      * scratch_bytes (device memory, ops_device_scratch_bytes) before the first operation. */
     enum muster_status (*kernels_create)(const struct cuda_kernels_options *options, struct kernels **out,
                                          struct muster_error *err);
-    /* out = a + b on a stream (a cudaStream_t); out may be a or b: the communicator's tree adds */
-    enum muster_status (*add_on_stream)(void *stream, float *out, const float *a, const float *b,
+    /* out = the sum of the terms on a stream (a cudaStream_t); out may be a term: the communicator's tree
+     * adds
+     */
+    enum muster_status (*sum_on_stream)(void *stream, float *out, const struct tree_terms *terms,
                                         int64_t count, struct muster_error *err);
 };
 

@@ -5,7 +5,7 @@
  */
 #include "kernels/cuda/cuda_device.cuh"
 
-enum { UPDATE_GROUP = 4, UPDATE_TURNS = 128, SQUARES_THREADS_MAX = 1024 };
+enum { UPDATE_GROUP = 4, UPDATE_TURNS = 128, SQUARES_THREADS_MAX = 1024, SUM_THREADS = 128 };
 
 /* The turns of weight decay as a launch carries them. */
 struct update_turns {
@@ -165,34 +165,81 @@ enum muster_status cuda_sum_squares(struct kernels *k, const float *x, int64_t c
     return cuda_launched("sum_squares", err);
 }
 
-static __global__ void add_kernel(float *out, const float *a, const float *b, int64_t count, bool aligned)
+static __global__ void add_kernel(float *y, const float *x, int64_t count, bool aligned)
 {
     const int64_t at = cuda_thread_index() * UPDATE_GROUP, there = count - at;
     if (there <= 0)
         return;
-    float x[UPDATE_GROUP], y[UPDATE_GROUP];
-    cuda_group_load(a + at, there, aligned, x);
-    cuda_group_load(b + at, there, aligned, y);
+    float sum[UPDATE_GROUP], more[UPDATE_GROUP];
+    cuda_group_load(y + at, there, aligned, sum);
+    cuda_group_load(x + at, there, aligned, more);
     for (int i = 0; i < UPDATE_GROUP; i++)
-        x[i] += y[i];
-    cuda_group_store(out + at, there, aligned, x);
-}
-
-enum muster_status cuda_add_on_stream(cudaStream_t stream, float *out, const float *a, const float *b,
-                                      int64_t count, struct muster_error *err)
-{
-    if (count == 0)
-        return MUSTER_OK;
-    const bool aligned = cuda_aligned(out) && cuda_aligned(a) && cuda_aligned(b);
-    CUDA_LAUNCH(add_kernel, cuda_blocks(count, UPDATE_GROUP * CUDA_BLOCK), CUDA_BLOCK, 0, stream, out, a, b,
-                count, aligned);
-    return cuda_launched("add", err);
+        sum[i] += more[i];
+    cuda_group_store(y + at, there, aligned, sum);
 }
 
 enum muster_status cuda_add(struct kernels *k, float *y, const float *x, int64_t count,
                             struct muster_error *err)
 {
-    return cuda_add_on_stream(cuda_kernels_from(k)->stream, y, y, x, count, err);
+    if (count == 0)
+        return MUSTER_OK;
+    CUDA_LAUNCH(add_kernel, cuda_blocks(count, UPDATE_GROUP * CUDA_BLOCK), CUDA_BLOCK, 0,
+                cuda_kernels_from(k)->stream, y, x, count, cuda_aligned(y) && cuda_aligned(x));
+    return cuda_launched("add", err);
+}
+
+/* A thread runs the program on its group of elements: what is on top of the stack is in registers, what is
+ * below in shared memory, so that a term is read once and no partial sum travels. */
+static __global__ void __launch_bounds__(SUM_THREADS)
+    sum_kernel(float *out, const struct tree_terms terms, int64_t count, bool aligned)
+{
+    CUDA_SHARED_DYNAMIC(float4, stack);
+    const int64_t at = cuda_thread_index() * UPDATE_GROUP, there = count - at;
+    if (there <= 0)
+        return;
+    float top[UPDATE_GROUP];
+    float4 *below = stack + threadIdx.x;
+    cuda_group_load(terms.source[0] + at, there, aligned, top);
+    for (int i = 1; i < terms.length; i++) {
+        const int source = terms.program[i];
+        if (source >= 0) {
+            *below = make_float4(top[0], top[1], top[2], top[3]);
+            below += SUM_THREADS;
+            cuda_group_load(terms.source[source] + at, there, aligned, top);
+        } else {
+            below -= SUM_THREADS;
+            top[0] = below->x + top[0];
+            top[1] = below->y + top[1];
+            top[2] = below->z + top[2];
+            top[3] = below->w + top[3];
+        }
+    }
+    cuda_group_store(out + at, there, aligned, top);
+}
+
+/* Sums that wait below the top of the stack at once, at most as many as the tree has levels. */
+static int sum_depth(const struct tree_terms *terms)
+{
+    int depth = 0, deepest = 0;
+    for (int i = 1; i < terms->length; i++) {
+        depth += terms->program[i] >= 0 ? 1 : -1;
+        deepest = depth > deepest ? depth : deepest;
+    }
+    return deepest;
+}
+
+enum muster_status cuda_sum_on_stream(cudaStream_t stream, float *out, const struct tree_terms *terms,
+                                      int64_t count, struct muster_error *err)
+{
+    if (count == 0)
+        return MUSTER_OK;
+    bool aligned = cuda_aligned(out);
+    for (int i = 0; i <= terms->length / 2; i++)
+        aligned = aligned && cuda_aligned(terms->source[i]);
+    const size_t shared_bytes = (size_t)sum_depth(terms) * SUM_THREADS * sizeof(float4);
+    CUDA_LAUNCH(sum_kernel, cuda_blocks(count, UPDATE_GROUP * SUM_THREADS), SUM_THREADS, shared_bytes, stream,
+                out, *terms, count, aligned);
+    return cuda_launched("sum", err);
 }
 
 static __global__ void round_kernel(enum dtype dtype, uint16_t *y, const float *x, int64_t count,

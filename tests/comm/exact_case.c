@@ -38,6 +38,24 @@ float tree_value(int begin, int end, int64_t i)
     return left + right;
 }
 
+float terms_value(const struct tree_terms *terms, int64_t i, uintptr_t device_bias)
+{
+    float stack[TREE_TERMS_MAX];
+    int depth = 0;
+    for (int at = 0; at < terms->length; at++) {
+        if (terms->program[at] < 0) {
+            depth--;
+            stack[depth - 1] += stack[depth];
+            continue;
+        }
+        uintptr_t source = (uintptr_t)terms->source[terms->program[at]];
+        mpi_check(source >= device_bias);
+        stack[depth++] = ((const float *)(source - device_bias))[i];
+    }
+    mpi_check(depth == 1);
+    return stack[0];
+}
+
 /* Cuts [0, total) for `size` ranks: 0 even; 1 random; 2 the first ranks have nothing; 3 all at the last. */
 static void cut(int64_t total, int size, int kind, uint32_t seed, int64_t *begin)
 {

@@ -26,6 +26,9 @@ float leaf_value(int leaf, int64_t i);
 /** The sum of leaves [begin, end) at element i in the order of the tree. */
 float tree_value(int begin, int end, int64_t i);
 
+/** What a communicator is asked to add (sum_f32) at element i; `device_bias` as below. */
+float terms_value(const struct tree_terms *terms, int64_t i, uintptr_t device_bias);
+
 /** kind % 4 cuts the leaves, kind / 4 the floats: 0 even; 1 random; 2 the first ranks have nothing; 3 all at
  * the last. */
 struct layout layout_make(int size, int leaves, int64_t floats, int kind);

@@ -7,11 +7,12 @@
 #include <cuda_runtime.h>
 #include <stdio.h>
 
+#include "tests/comm/exact_case.h"
 #include "tests/comm/mpi_check.h"
 #include "tests/comm/nccl_standin/nccl_standin.h"
 #include "tests/cuda/emulation/cudart_standin.h"
 
-static int add_count;
+static int sum_count;
 static enum gpu_mood mood;
 static int64_t gpu_jump_ns;
 
@@ -35,34 +36,34 @@ cudaError_t __wrap_cudaEventQuery(cudaEvent_t event)
     return cudaErrorNotReady;
 }
 
-struct add_work {
+struct sum_work {
     float *out;
-    const float *a, *b;
+    struct tree_terms terms;
     int64_t count;
 };
 
-static void add_run(void *data)
+static void sum_run(void *data)
 {
-    const struct add_work *work = data;
+    const struct sum_work *work = data;
     for (int64_t i = 0; i < work->count; i++)
-        work->out[i] = work->a[i] + work->b[i];
+        work->out[i] = terms_value(&work->terms, i, 0);
 }
 
 /* As a kernel does it: only work on a stream may touch device memory. */
-static enum muster_status add(void *stream, float *out, const float *a, const float *b, int64_t count,
+static enum muster_status sum(void *stream, float *out, const struct tree_terms *terms, int64_t count,
                               struct muster_error *err)
 {
-    struct add_work work = {out, a, b, count};
-    add_count++;
-    if (cuda_standin_enqueue(stream, add_run, &work, sizeof(work)) != cudaSuccess)
-        return muster_error_set(err, MUSTER_ERR_INTERNAL, "the add failed");
+    struct sum_work work = {out, *terms, count};
+    sum_count++;
+    if (cuda_standin_enqueue(stream, sum_run, &work, sizeof(work)) != cudaSuccess)
+        return muster_error_set(err, MUSTER_ERR_INTERNAL, "the sum failed");
     return MUSTER_OK;
 }
 
 void nccl_case_init(struct nccl_case *test)
 {
     struct muster_error err = {0};
-    *test = (struct nccl_case){.options = {.timeout_ms = 60000, .add = add}};
+    *test = (struct nccl_case){.options = {.timeout_ms = 60000, .sum = sum}};
     mpi_check_ok(comm_mpi_create(&test->mpi, &err), err);
     snprintf(test->uuid, sizeof(test->uuid), "GPU-%08x", test->mpi->rank);
     test->options.device_uuid = test->uuid;
@@ -81,9 +82,9 @@ void nccl_case_open(struct nccl_case *test)
     mpi_check_ok(muster_nccl_create(test->mpi, &test->options, &test->nccl, &err), err);
 }
 
-int nccl_case_add_count(void)
+int nccl_case_sum_count(void)
 {
-    return add_count;
+    return sum_count;
 }
 
 void gpu_mood_set(enum gpu_mood wanted)

@@ -28,8 +28,8 @@ void nccl_case_release(struct nccl_case *test);
 /** muster_nccl_create, which must succeed. */
 void nccl_case_open(struct nccl_case *test);
 
-/** How often the communicator has asked for an add. */
-int nccl_case_add_count(void);
+/** How often the communicator has asked for a sum. */
+int nccl_case_sum_count(void);
 
 void gpu_mood_set(enum gpu_mood mood);
 

@@ -45,21 +45,23 @@ START_TEST(the_exact_sum_has_the_bits_of_the_host_for_any_blocks_and_any_owners)
     struct layout longer =
         layout_make(test.nccl->size, test.nccl->size + 1, test.nccl->size * (INT64_C(1100) << 10) + 11, 5);
     reduce_check(test.nccl, &longer, true, 0);
-    mpi_check(test.nccl->size == 1 || nccl_case_add_count() > 0);
+    mpi_check(test.nccl->size == 1 || nccl_case_sum_count() > 0);
     nccl_case_release(&test);
 }
 END_TEST
 
-START_TEST(an_add_and_a_copy_are_done_where_the_buffers_are)
+START_TEST(a_sum_and_a_copy_are_done_where_the_buffers_are)
 {
     struct muster_error err = {0};
     float a[3] = {1, 2, -0.0f}, b[3] = {10, 20, 30}, out[3];
+    struct tree_terms terms = {.source = {a, b}, .length = 3, .program = {0, 1, -1}};
     nccl_case_init(&test);
     nccl_case_open(&test);
-    mpi_check_ok(test.nccl->ops->add_f32(test.nccl, out, a, b, 3, &err), err);
+    mpi_check_ok(test.nccl->ops->sum_f32(test.nccl, out, &terms, 3, &err), err);
     mpi_check_ok(comm_end_before(test.nccl, NULL, &err), err);
     mpi_check(out[0] == 11 && out[1] == 22 && out[2] == 30);
-    mpi_check_ok(test.nccl->ops->add_f32(test.nccl, out, a, NULL, 3, &err), err);
+    terms.length = 1;
+    mpi_check_ok(test.nccl->ops->sum_f32(test.nccl, out, &terms, 3, &err), err);
     mpi_check_ok(comm_end_before(test.nccl, NULL, &err), err);
     mpi_check(memcmp(out, a, sizeof(a)) == 0); /* a copy, not a sum with 0, which loses the sign */
     nccl_case_release(&test);
@@ -84,7 +86,8 @@ START_TEST(device_memory_is_touched_by_the_gpu_only)
     mpi_check(cudaMalloc((void **)&apart, sizeof(host)) == cudaSuccess);
     mpi_check(cudaMemcpy(on_gpu, host, sizeof(host), cudaMemcpyHostToDevice) == cudaSuccess);
     mpi_check_ok(comm_reduce_scatter_f32(test.nccl, on_gpu, counts, apart, &err), err);
-    mpi_check_ok(test.nccl->ops->add_f32(test.nccl, apart, apart, apart, counts[rank], &err), err);
+    struct tree_terms twice = {.source = {apart, apart}, .length = 3, .program = {0, 1, -1}};
+    mpi_check_ok(test.nccl->ops->sum_f32(test.nccl, apart, &twice, counts[rank], &err), err);
     mpi_check_ok(comm_end_before(test.nccl, NULL, &err), err);
     mpi_check(cudaMemcpy(host, apart, sizeof(host), cudaMemcpyDeviceToHost) == cudaSuccess);
     int first = rank + rank / 2; /* blocks of 1, 2, 1, 2 … */
@@ -126,7 +129,7 @@ START_TEST(options_that_lack_something_are_refused_by_all_ranks)
         struct muster_error err = {0};
         test.options = whole;
         if (test.mpi->rank == test.mpi->size - 1) {
-            test.options.add = lack == 0 ? NULL : whole.add;
+            test.options.sum = lack == 0 ? NULL : whole.sum;
             test.options.device_uuid = lack == 1 ? NULL : lack == 2 ? "" : whole.device_uuid;
             test.options.timeout_ms = lack == 3 ? 0 : whole.timeout_ms;
         }
@@ -215,7 +218,7 @@ int main(int argc, char **argv)
     tcase_set_timeout(tc, 0);
     tcase_add_test(tc, every_collective_works_with_even_uneven_and_empty_blocks);
     tcase_add_test(tc, the_exact_sum_has_the_bits_of_the_host_for_any_blocks_and_any_owners);
-    tcase_add_test(tc, an_add_and_a_copy_are_done_where_the_buffers_are);
+    tcase_add_test(tc, a_sum_and_a_copy_are_done_where_the_buffers_are);
     tcase_add_test(tc, device_memory_is_touched_by_the_gpu_only);
     tcase_add_test(tc, two_ranks_on_one_gpu_are_refused_by_name_unless_allowed);
     tcase_add_test(tc, options_that_lack_something_are_refused_by_all_ranks);

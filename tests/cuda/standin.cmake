@@ -15,6 +15,11 @@ foreach(test test_cuda_backend test_cuda_table test_cuda_memory)
   set_property(TEST ${test} APPEND PROPERTY ENVIRONMENT
     "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_emulated>")
 endforeach()
+muster_test(test_cuda_sum SOURCES test_cuda_sum.c compare_device.c ../kernels/compare_array.c ../comm/exact_case.c
+  LINKS muster_kernels muster_kernels_ref muster_comm LABELS cuda)
+add_dependencies(test_cuda_sum muster_cuda_emulated)
+set_property(TEST test_cuda_sum APPEND PROPERTY ENVIRONMENT
+  "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_emulated>")
 muster_test(test_cuda_engine SOURCES test_cuda_engine.c ../worker/engine_fixture.c ../golden/golden.c
   LINKS muster_engine muster_kernels_ref LABELS cuda)
 add_dependencies(test_cuda_engine muster_cuda_emulated)
