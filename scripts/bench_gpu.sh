@@ -2,19 +2,21 @@
 # SPDX-License-Identifier: MIT
 # Trains GPT-2 on one GPU with muster and with PyTorch (eager and compiled) in turn and prints a Markdown table of
 # tokens/s, TFLOP/s, peak GPU memory and time to the first step. PYTHON names a Python that has torch with CUDA and numpy (python3 unless
-# told; with --no-torch any), WORKER another muster-worker than the release build's. Options: --quick, --output FILE and what --help shows.
+# told; with --no-torch any), WORKER another muster-worker than the release build's. Options: --quick, --output FILE and what --help shows;
+# --emulated tries the script itself on a tiny model, with the plug-in that MUSTER_CUDA_PLUGIN names.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 export PYTHONDONTWRITEBYTECODE=1
 PYTHON=${PYTHON:-python3}
-torch=1
+torch=1 emulated=0
 for argument; do
     case $argument in
     --help) exec python3 "$here/scripts/bench/bench.py" --worker none --help ;;
     --no-torch) torch=0 ;;
+    --emulated) emulated=1 ;;
     esac
 done
-nvidia-smi -L >/dev/null 2>&1 || {
+[ "$emulated" -eq 1 ] || nvidia-smi -L >/dev/null 2>&1 || {
     echo "bench_gpu: no GPU: nvidia-smi finds none" >&2
     exit 2
 }

@@ -35,6 +35,7 @@ def parse_args():
     parser.add_argument("--only", default="", help="only cases whose name contains this, for example '124M bf16'")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--no-torch", action="store_true", help="leave PyTorch out: muster's own figures only")
+    parser.add_argument("--emulated", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, help="also write the table to this file")
     parser.add_argument("--work", type=Path, help="folder for data and runs; a temporary one unless told")
     parser.add_argument("--worker", type=Path, required=True, help=argparse.SUPPRESS)
@@ -70,14 +71,15 @@ def run_variant(args, case, variant, work):
     folder.mkdir()
     log = work / (variant.replace(" ", "-") + ".log")
     metrics = folder / "metrics.jsonl"
+    gpu = case.device == "cuda" and not args.emulated
     if variant.startswith("muster"):
         reduce = variant.split()[1]
         commands = cases.muster_commands(case, folder, data, args.worker, reduce, args.ranks, args.threads)
-        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, args.worker.name, gpu=case.device == "cuda")
+        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, args.worker.name, gpu=gpu)
     else:
         compiled = variant.endswith("compiled")
         commands = cases.torch_commands(case, folder, data, sys.executable, compiled, args.ranks, args.threads)
-        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, gpu=case.device == "cuda")
+        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, gpu=gpu)
     check_first_loss(case, variant, watched.steps)
     run = report.Run.from_watched(case, watched, count_parameters(folder, watched.steps))
     shutil.rmtree(folder)
@@ -109,11 +111,15 @@ def run_case(args, case, rounds, work):
 
 def run_all(args, work):
     rounds = args.rounds or (2 if args.quick else 3)
-    results = {}
-    for case in cases.make_cases(args.device, args.quick):
-        if args.only in case.name:
-            results[case] = run_case(args, case, rounds, work)
-    return report.write(results, args.ranks, args.threads, rounds)
+    results, table = {}, ""
+    for case in cases.make_emulated_cases() if args.emulated else cases.make_cases(args.device, args.quick):
+        if args.only not in case.name:
+            continue
+        results[case] = run_case(args, case, rounds, work)
+        table = report.write(results, args.ranks, args.threads, rounds)
+        if args.output:  # after each case: who stops the rest keeps this one
+            args.output.write_text(table + "\n", encoding="utf-8")
+    return table
 
 
 def main():
@@ -132,8 +138,6 @@ def main():
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
     print(table)
-    if args.output:
-        args.output.write_text(table + "\n", encoding="utf-8")
     return 0
 
 

@@ -46,6 +46,12 @@ def make_cases(device, quick):
     return _gpu_cases(quick) if device == "cuda" else _cpu_cases(quick)
 
 
+def make_emulated_cases():
+    """For a try of the benchmark itself where there is no GPU; what it measures means nothing."""
+    tiny = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 256, "length": 16, "device": "cuda"}
+    return [Case("tiny", "bf16", **tiny, micro_batch=2, accumulate=2, steps=6, warmup=2)]
+
+
 def _gpu_cases(quick):
     """Full steps of half a million tokens, and one of 4096 tokens where launches are what takes time."""
     gpt2 = {"layers": 12, "width": 768, "heads": 12, "vocabulary": 50304, "length": 1024, "device": "cuda"}

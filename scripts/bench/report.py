@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import mean, median
 
@@ -117,7 +118,12 @@ def _import_memory():
     return f"{int(found) / 1024:.0f} MiB" if found.isdigit() else "unknown"
 
 
+@cache
 def machine():
+    return [*_machine()]
+
+
+def _machine():
     torch = "import torch; print(torch.__version__, torch.backends.cpu.get_cpu_capability())"
     here = Path(__file__).resolve().parent
     yield f"* Processor: {_processor()}, {os.cpu_count()} cores; Linux {platform.release()}"
