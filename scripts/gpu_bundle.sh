@@ -1,72 +1,76 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# usage: scripts/gpu_bundle.sh [FILE.tar.xz]      (build/gpu-bundle.tar.xz unless told)
-# Packs Open MPI and the other libraries that muster builds on into one relocatable archive, for a GPU machine without a
-# package manager or network. Runs on Debian or Ubuntu with apt, needs no root; installs nothing. Copy the checkout and
-# the archive to the machine and run scripts/gpu_check.sh there.
+# usage: scripts/gpu_bundle.sh [--build FOLDER] [FILE.tar.gz]      (build and build/gpu-bundle.tar.gz unless told)
+# Packs what checks muster on a machine with a GPU that has no packages, no network and no time to build: the programs and
+# GPU tests of a build with CUDA, Open MPI as far as the ranks of one host need it, and the libraries of both, to run
+# wherever they are unpacked. There already: glibc and libstdc++ no older than here, and cuBLASLt, cuDNN and NCCL (hundreds
+# of MB), as a CUDA toolkit or PyTorch brings them. Use it with scripts/gpu_check.sh --bundle FILE.tar.gz.
 set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
-case ${1:-} in
--*) sed -n '3,6s/^# //p' "$0" && [ "$1" = --help ] && exit 0 || exit 2 ;;
-esac
-out=$(realpath -m "${1:-$here/build/gpu-bundle.tar.xz}")
+build=$here/build out=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --help) sed -n '3,7s/^# //p' "$0" && exit 0 ;;
+    --build) [ $# -ge 2 ] && build=$2 && shift ;;
+    -*) sed -n '3,7s/^# //p' "$0" >&2 && exit 2 ;;
+    *) out=$1 ;;
+    esac
+    shift
+done
+out=$(realpath -m "${out:-$here/build/gpu-bundle.tar.gz}")
+programs=("$build"/bin/{muster,muster-worker,libmuster_cuda.so})
+tests=("$build"/tests/{test_cuda_{table,backend,memory,sum,engine},libmuster_cuda_emulated.so})
+for file in "${programs[@]}" "${tests[@]}"; do
+    [ -e "$file" ] || { echo "gpu_bundle: no $file: build with CUDA and tests first" >&2 && exit 2; }
+done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+prefix=$work/bundle
+mkdir -p "$prefix"/{bin,lib,build/bin,build/tests} "$(dirname "$out")"
+cp "${programs[@]}" "$prefix/build/bin"
+cp "${tests[@]}" "$prefix/build/tests"
 
-wanted=(openmpi-bin libopenmpi-dev libhwloc-dev libdnnl-dev libyaml-dev libjansson-dev libxxhash-dev zlib1g-dev check
-    pkgconf)
-# What every machine with a compiler has, what only drivers and fabrics need, and what Open MPI runs without.
-unwanted='^(libc6|libc6-dev|libc-dev-bin|linux-libc-dev|libcrypt|libgcc-s1|libgomp1|gcc|g\+\+|gfortran|cpp|libstdc|libgfortran|libquadmath|dpkg|perl|python|debconf|install-info|mawk|gawk|ocl-icd|libboost|libllvm|libcoarrays|openssh|libpsm|libfabric|librdmacm|ibverbs-providers|libgdbm|libdb|libnsl|rpcsvc|libtirpc|libx11|libcairo|libhwloc-plugins|libamd|libhsa|libze|libcuda)'
-
-# Of alternatives the first that is a package.
-needs() {
-    apt-cache depends --important "$1" 2>/dev/null | awk '
-        $1 !~ /Depends:$/ { next }
-        !more { found = 0 }
-        !found && $2 !~ /^</ { sub(/:any$/, "", $2); print $2; found = 1 }
-        { more = $1 ~ /^\|/ }'
+# mpi FOLDER: where Open MPI has its bindir, pkglibdir …, and the same place below the bundle's mpi/.
+mpi() { ompi_info --parsable --path "$1" | cut -d: -f3; }
+inside() {
+    local place=$prefix/mpi${1#"$(mpi prefix)"}
+    mkdir -p "$place" && echo "$place"
 }
-
-declare -A taken
-take() {
-    local package
-    for package; do
-        [[ -z ${taken[$package]:-} && ! $package =~ $unwanted ]] || continue
-        taken[$package]=1
-        # shellcheck disable=SC2046 # package names have no spaces
-        take $(needs "$package")
-    done
-}
-take "${wanted[@]}"
-mkdir -p "$work/debs" "$work/prefix" "$(dirname "$out")"
-(cd "$work/debs" && apt-get download "${!taken[@]}" >/dev/null)
-for deb in "$work"/debs/*.deb; do
-    dpkg-deb -x "$deb" "$work/prefix"
+plugins=$(mpi pkglibdir) texts=$(mpi pkgdatadir)
+cp "$(mpi bindir)"/{orterun,orted} "$(inside "$(mpi bindir)")"
+cp "$texts"/help-*.txt "$(inside "$texts")"
+# Without files and windows of MPI, other schedulers' and fabrics' parts, and what needs their libraries.
+needless='/mca_(atomic|fbtl|fcoll|fs|io|memheap|mtl|osc|scoll|sharedfp|spml|sshmem|vprotocol)_|_(monitoring|slurm|flux|jsm|gridengine)\.so'
+fabrics='lib(fabric|ucp|psm2?|psm_infinipath|ibverbs)\.so'
+for plugin in "$plugins"/mca_*.so; do
+    [[ $plugin =~ $needless || $(ldd "$plugin") =~ $fabrics ]] || cp "$plugin" "$(inside "$plugins")"
 done
+# PMIx of its own package brings plug-ins too.
+pmix=$(ldd "$plugins"/mca_pmix_*.so | awk '$1 ~ /^libpmix/ { print $3; exit }')
+if [ -n "$pmix" ]; then
+    mkdir -p "$prefix/pmix/lib"
+    cp -r "$(dirname "$(realpath "$pmix")")/pmix" "$prefix/pmix/lib/"
+fi
 
-# Links that packages make when they are installed.
-triplet=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo "$(uname -m)-linux-gnu")
-prefix=$work/prefix/usr
-[ ! -d "$work/prefix/lib" ] || [ -L "$work/prefix/lib" ] || cp -a "$work/prefix/lib/." "$prefix/lib/"
-ln -sf orterun "$prefix/bin/mpirun"
-ln -sf opal_wrapper "$prefix/bin/mpicc"
-ln -sf pkgconf "$prefix/bin/pkg-config"
-for library in mpi open-rte open-pal; do
-    ln -sf "openmpi/lib/lib$library.so" "$prefix/lib/$triplet/lib$library.so"
-done
-rm -rf "$prefix/share/doc" "$prefix/share/man" "$prefix/share/locale" "$work/prefix/lib" "$prefix"/lib/"$triplet"/*.a
-echo "$triplet" >"$work/prefix/TRIPLET"
-cat >"$work/prefix/environment.sh" <<'END'
-# Sourced by bash: what builds and runs with Open MPI and the libraries of this folder, wherever it lies.
-bundle_prefix=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-bundle_triplet=$(cat "$bundle_prefix/TRIPLET")
-bundle_libraries=$bundle_prefix/usr/lib/$bundle_triplet
-export PATH=$bundle_prefix/usr/bin:$PATH
-export OPAL_PREFIX=$bundle_prefix/usr PMIX_INSTALL_PREFIX=$bundle_libraries/pmix2 OMPI_MCA_plm=isolated
-export LD_LIBRARY_PATH=$bundle_libraries:$bundle_libraries/openmpi/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-export PKG_CONFIG_SYSROOT_DIR=$bundle_prefix
-export PKG_CONFIG_LIBDIR=$bundle_libraries/pkgconfig:$bundle_prefix/usr/share/pkgconfig
-export CPATH=$bundle_prefix/usr/include:$bundle_prefix/usr/include/$bundle_triplet${CPATH:+:$CPATH}
+brought='/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|util|resolv|stdc\+\+|gcc_s|cublas|cublasLt|cudnn|nccl|cuda))\.so'
+find "$prefix" -type f \( -name '*.so' -o -perm -u+x \) -exec ldd {} + 2>/dev/null |
+    awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | grep -vE "$brought" | xargs cp -L -t "$prefix/lib"
+find "$prefix" -type f \( -name '*.so*' -o -perm -u+x \) -exec strip --strip-unneeded {} +
+
+cat >"$prefix/run" <<'END'
+#!/bin/sh
+# Runs a command with the programs and libraries of this folder, wherever it lies; MORE_LIBRARIES are looked into after
+# them. Only what is run this way sees them.
+bundle=$(cd "$(dirname "$0")" && pwd)
+export PATH="$bundle/bin:$PATH" OPAL_PREFIX="$bundle/mpi" PMIX_INSTALL_PREFIX="$bundle/pmix" OMPI_MCA_plm=isolated
+export LD_LIBRARY_PATH="$bundle/lib${MORE_LIBRARIES:+:$MORE_LIBRARIES}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+exec "$@"
 END
-tar -C "$work/prefix" -cJf "$out" .
-echo "$out: $(du -h "$out" | cut -f1), ${#taken[@]} packages"
+cat >"$prefix/bin/mpirun" <<'END'
+#!/bin/sh
+bundle=$(cd "$(dirname "$0")/.." && pwd)
+exec "$bundle/run" "$bundle/mpi/bin/orterun" "$@"
+END
+chmod +x "$prefix/run" "$prefix/bin/mpirun"
+tar -C "$prefix" -czf "$out" .
+echo "$out: $(du -h "$out" | cut -f1), unpacked $(du -sh "$prefix" | cut -f1)"

@@ -1,98 +1,127 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# usage: scripts/gpu_check.sh [--no-bench] [--emulated] [--bundle FILE.tar.xz]
-# Everything that only a machine with a GPU can show, on one GPU in under ten minutes: builds, compares every operation
-# and whole models with the reference, trains on 1, 2, 3 and 4 ranks that share the GPU (MPI staging and NCCL), compares
-# hashes, runs the benchmark (beside PyTorch where PYTHON has it), and prints one table. Needs nvcc, cuDNN, NCCL, CMake and
-# Ninja; Open MPI and the small libraries from the system or from the archive that scripts/gpu_bundle.sh made
-# (build/gpu-bundle.tar.xz unless told). --emulated: the same without a GPU or benchmark, over the emulated plug-in.
-# Logs: build/gpu-check/. Exit 0 only if every line of the table is good; 2 where nothing could be checked.
-# shellcheck disable=SC2317 # functions that `check` calls by name
+# usage: scripts/gpu_check.sh [--bundle FILE.tar.gz] [--output FOLDER] [--minutes N] [--only WORDS] [--emulated]
+# Everything that only a machine with a GPU can show, on one GPU in N minutes (9): every operation and whole models against
+# the reference, training on 1 to 4 ranks that share the GPU, speed, speed beside PyTorch (where PYTHON has it), the
+# sanitizer. What tells most comes first; each check has a time limit; what is found is in FOLDER (build/gpu-check) at
+# once: table.md, log.txt, bench.md. With --bundle nothing is built: the programs are those of scripts/gpu_bundle.sh, and
+# the machine needs a driver, cuBLASLt, cuDNN and NCCL. --only: checks whose name matches. --emulated: without a GPU, over
+# the emulated plug-in. Exit 0 when all that was checked is good, 1 when not, 2 where nothing could be checked.
 set -uo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 cd "$here" || exit 1
-bench=1 emulated=0 bundle=$here/build/gpu-bundle.tar.xz
+bundle='' output=$here/build/gpu-check minutes=9 only='' emulated=0 patience=1
 usage() { sed -n '3,10s/^# //p' scripts/gpu_check.sh; }
 while [ $# -gt 0 ]; do
     case $1 in
-    --no-bench) bench=0 ;;
-    --emulated) emulated=1 bench=0 ;;
-    --bundle)
-        [ $# -ge 2 ] || { echo "gpu_check: --bundle needs a file" >&2 && exit 2; }
-        bundle=$2 && shift
+    --emulated) emulated=1 minutes=60 patience=10 ;;
+    --bundle | --output | --minutes | --only)
+        [ $# -ge 2 ] || { usage >&2 && exit 2; }
+        declare "${1#--}=$2" && shift
         ;;
     --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
     esac
     shift
 done
-if [ "$emulated" -eq 0 ] && ! nvidia-smi -L >/dev/null 2>&1; then
+if [ "$emulated" -eq 0 ] && ! timeout 30 nvidia-smi -L >/dev/null 2>&1; then
     echo "gpu_check: no GPU: nvidia-smi finds none. Nothing was checked; --emulated checks what needs none." >&2
     exit 2
 fi
-build=$here/build logs=$here/build/gpu-check
-mkdir -p "$logs"
-bundled=()
-if ! command -v mpicc >/dev/null; then
-    [ -f "$bundle" ] || {
-        echo "gpu_check: no Open MPI here, and no archive $bundle: make it with scripts/gpu_bundle.sh" >&2
-        exit 2
-    }
-    prefix=$here/build/gpu-prefix
-    rm -rf "$prefix"
-    mkdir -p "$prefix"
-    tar -C "$prefix" -xJf "$bundle" || exit 2
-    # shellcheck source=/dev/null
-    . "$prefix/environment.sh"
-    bundled=(-DCMAKE_PREFIX_PATH="$prefix/usr" -DCMAKE_LIBRARY_ARCHITECTURE="$(cat "$prefix/TRIPLET")")
-fi
+mkdir -p "$output" || exit 2
+log=$output/log.txt table=$output/table.md
+rm -f "$output/bench.md"
+: >"$log"
+printf '| check | time | result |\n| --- | --- | --- |\n' | tee "$table"
 [ "$(id -u)" -ne 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_pml=ob1
+export OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none OMP_WAIT_POLICY=passive CK_FORK=no
 
-rows=() failed=0
-# check NAME COMMAND...: one line of the table; what it prints goes to its log.
+failed=0 code=0 deadline=$((SECONDS + minutes * 60))
+# check SECONDS NAME COMMAND...: one line of the table. Neither a hang nor a failure keeps the others from being run.
 check() {
-    local name=$1 log=$logs/${1// /-}.log started=$SECONDS said=good
-    shift
-    "$@" >"$log" 2>&1 || { said="FAILED: $log" && failed=1; }
-    rows+=("$(printf '| %-46s | %4d s | %s |' "$name" $((SECONDS - started)) "$said")")
-    echo "${rows[-1]}"
-    [ "$said" = good ] || tail -n 15 "$log" | sed 's/^/    /'
+    local limit=$(($1 * patience)) name=$2 started=$SECONDS left=$((deadline - SECONDS)) said=good
+    shift 2
+    code=0
+    [[ $name =~ $only ]] || return 0
+    printf '\n=== %s\n' "$name" >>"$log"
+    local begin=$(($(stat -c %s "$log") + 1))
+    if [ "$left" -le 0 ]; then
+        code=1 said="not run: the time is over"
+    else
+        timeout -k 5 $((left < limit ? left : limit)) "$@" >>"$log" 2>&1 </dev/null || code=$?
+        case $code in
+        0) ;;
+        77) said="skipped: $(tail -c "+$begin" "$log" | tail -n 1)" code=0 ;;
+        124 | 137) said="STOPPED at its time limit" ;;
+        *) said="FAILED, exit code $code" ;;
+        esac
+    fi
+    [ "$code" -eq 0 ] || failed=1
+    printf '| %-52s | %4d s | %s |\n' "$name" $((SECONDS - started)) "$said" | tee -a "$table"
+    [ "$code" -eq 0 ] || tail -c "+$begin" "$log" | tail -n 12 | sed 's/^/    /'
 }
 
-gpu() { nvidia-smi --query-gpu=name,memory.total,driver_version,uuid --format=csv,noheader && nvcc --version | tail -n 2; }
-configure_and_build() {
-    cmake --preset release -DMUSTER_CUDA=ON -DMUSTER_WERROR=ON -DMUSTER_TESTS=ON "${bundled[@]}" && cmake --build --preset release
-}
-plugin=$build/bin/libmuster_cuda.so test_gpu=1
-[ "$emulated" -eq 0 ] || plugin=$build/tests/libmuster_cuda_emulated.so test_gpu=0
-on_plugin() { MUSTER_CUDA_PLUGIN=$plugin "$build/tests/$1"; }
-whole_runs() {
-    MUSTER_CUDA_PLUGIN=$plugin MUSTER_TEST_GPU=$test_gpu MUSTER_BIN=$build/bin MUSTER_SOURCE=$here \
-        bash tests/run/gpus_train_the_same_model.sh
-}
-tests_without_gpu() { ctest --test-dir "$build" --output-on-failure -j 8 -L 'kernels|comm|cuda'; }
-benchmark() {
-    local alone=()
-    "${PYTHON:-python3}" -c 'import numpy, torch; assert torch.cuda.is_available()' 2>/dev/null || alone=(--no-torch)
-    scripts/bench_gpu.sh --quick --rounds 2 "${alone[@]}" --output "$logs/bench.md"
+# Where the libraries are that the plug-in does not find by itself, in folders that the loader is then told.
+libraries_find() {
+    local missing place
+    for missing in $("${run[@]}" ldd "$1" | awk '/not found/ { print $1 }'); do
+        place=$(find -L /usr /opt /root /home -name "$missing" -print -quit 2>/dev/null)
+        [ -z "$place" ] || MORE_LIBRARIES=${MORE_LIBRARIES:+$MORE_LIBRARIES:}${place%/*}
+    done
+    export MORE_LIBRARIES=${MORE_LIBRARIES:-}
 }
 
-rm -f "$logs/bench.md"
-[ "$emulated" -eq 1 ] || check "the GPU and its compiler" gpu
-check "build with CUDA, warnings are errors" configure_and_build
-if [ "$failed" -eq 0 ]; then
-    check "operations against the reference" on_plugin test_cuda_table
-    check "back end, streams, recordings" on_plugin test_cuda_backend
-    check "memory and copies" on_plugin test_cuda_memory
-    check "whole models against the reference" on_plugin test_cuda_engine
-    check "same bits on 1, 2, 3, 4 ranks, NCCL and MPI" whole_runs
-    check "the tests that need no GPU" tests_without_gpu
-    [ "$bench" -eq 0 ] || check "benchmark" benchmark
+build=$here/build run=(env)
+if [ -n "$bundle" ]; then
+    prefix=$(mktemp -d "${TMPDIR:-/tmp}/muster-gpu-check.XXXXXX")
+    trap 'rm -rf "$prefix"' EXIT
+    tar -C "$prefix" -xzf "$bundle" || exit 2
+    build=$prefix/build run=("$prefix/run" env) PATH=$prefix/bin:$PATH
 fi
-echo
-echo "| check | time | result |"
-echo "| --- | --- | --- |"
-printf '%s\n' "${rows[@]}"
-[ ! -s "$logs/bench.md" ] || { echo && cat "$logs/bench.md"; }
+plugin=$build/bin/libmuster_cuda.so
+[ "$emulated" -eq 0 ] || plugin=$build/tests/libmuster_cuda_emulated.so
+test_of() { check "$1" "$2" "${run[@]}" MUSTER_CUDA_PLUGIN="$plugin" MUSTER_SOURCE="$here" "$build/tests/$3"; }
+runs_across() {
+    check "$1" "$2" "${run[@]}" MUSTER_CUDA_PLUGIN="$plugin" MUSTER_TEST_GPU=$((1 - emulated)) MUSTER_TEST_ACROSS="$3" \
+        MUSTER_BIN="$build/bin" MUSTER_SOURCE="$here" bash tests/run/gpus_train_the_same_model.sh
+}
+# PyTorch must not see the bundle's libraries, and does not: mpirun alone brings them.
+speed() {
+    local limit=$1 name=$2
+    shift 2
+    [ "$emulated" -eq 0 ] || set -- "$@" --emulated
+    check "$limit" "$name" env MUSTER_CUDA_PLUGIN="$plugin" WORKER="$build/bin/muster-worker" \
+        scripts/bench_gpu.sh --quick "$@"
+}
+
+[ "$emulated" -eq 1 ] || check 20 "the GPU and its driver" nvidia-smi
+if [ -z "$bundle" ]; then
+    check 420 "build with CUDA" bash -c 'cmake --preset release -DMUSTER_CUDA=ON -DMUSTER_TESTS=ON &&
+        cmake --build --preset release --target muster muster-worker muster_cuda muster_cuda_emulated \
+            test_cuda_table test_cuda_backend test_cuda_memory test_cuda_sum test_cuda_engine'
+fi
+libraries_find "$plugin"
+# shellcheck disable=SC2016 # expanded by the inner shell
+check 20 "every library is there" "${run[@]}" bash -c '! ldd "$@" | grep "not found"' - "$plugin" "$build/bin/muster-worker"
+[ "$code" -eq 0 ] || exit 1
+test_of 60 "memory, copies, recordings, times" test_cuda_memory
+test_of 90 "products and attention" test_cuda_backend
+test_of 90 "every other operation" test_cuda_table
+test_of 60 "the exact sum in one launch" test_cuda_sum
+test_of 90 "whole models against the reference and PyTorch" test_cuda_engine
+runs_across 200 "same bits on 1, 2, 3, 4 ranks through host memory" mpi
+speed 150 "speed of muster alone" --no-torch --rounds 1 --output "$output/bench.md"
+runs_across 200 "same bits on 1, 2, 3, 4 ranks over NCCL" nccl
+if "${PYTHON:-python3}" -c 'import numpy, torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    speed 400 "speed beside PyTorch" --rounds 2 --output "$output/bench-pytorch.md"
+fi
+if [ "$emulated" -eq 0 ] && command -v compute-sanitizer >/dev/null; then
+    check 120 "no access out of bounds" "${run[@]}" MUSTER_CUDA_PLUGIN="$plugin" \
+        compute-sanitizer --error-exitcode 9 "$build/tests/test_cuda_table"
+fi
+if [ "$emulated" -eq 0 ] && [ "$(nvidia-smi -L | wc -l)" -eq 1 ]; then
+    echo "One GPU: NCCL refuses two ranks on one unless they pose as hosts of their own, as they did here (MUSTER_SHARE_GPU):
+checked is NCCL with one rank and, if the line above is good, over its sockets. NCCL between GPUs, over NVLink or InfiniBand, is not." | tee -a "$table"
+fi
 exit "$failed"

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+#
+# scripts/gpu_check.sh is for minutes on a machine that is lent: a check that hangs or fails must keep no other from
+# being run, and what was found must be in the folder at once. Over an archive whose programs are stand-ins, and with
+# time limits of a second.
+# shellcheck source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+# stub FILE: a program of the archive, what it does on standard input.
+stub() {
+    mkdir -p "$folder/archive/$(dirname "$1")"
+    { echo '#!/bin/sh' && cat; } >"$folder/archive/$1"
+    chmod +x "$folder/archive/$1"
+}
+# shellcheck disable=SC2016 # expanded by the stand-ins
+stub run <<<'exec "$@"'
+stub build/tests/test_cuda_memory <<<'echo all is well'
+stub build/tests/test_cuda_backend <<<'sleep 600'
+stub build/tests/test_cuda_table <<<'echo wrong in the third digit; exit 3'
+# shellcheck disable=SC2016
+stub build/tests/test_cuda_sum <<<'grep -q "third digit" "$FOUND/log.txt" && grep -q "^| every other" "$FOUND/table.md"'
+stub build/tests/test_cuda_engine <<<'echo no such device; exit 77'
+for file in build/bin/muster-worker build/tests/libmuster_cuda_emulated.so; do
+    mkdir -p "$folder/archive/$(dirname "$file")"
+    cp "$MUSTER_BIN/muster" "$folder/archive/$file"
+done
+tar -C "$folder/archive" -czf "$folder/archive.tar.gz" .
+# timeout -k 5 LIMIT COMMAND...: a second is enough.
+mkdir "$folder/bin"
+printf '#!/bin/sh\nshift 3\nexec %s -k 5 1 "$@"\n' "$(command -v timeout)" >"$folder/bin/timeout"
+chmod +x "$folder/bin/timeout"
+
+# gpu_check ARGUMENT...: $status, $folder/out.
+gpu_check() {
+    status=0
+    PATH=$folder/bin:$PATH FOUND=$folder/found "$MUSTER_SOURCE/scripts/gpu_check.sh" --emulated \
+        --bundle "$folder/archive.tar.gz" --output "$folder/found" "$@" >"$folder/out" 2>&1 || status=$?
+}
+
+gpu_check --only 'library|copies|products|operation|one launch|models'
+must_exit 1
+sed -nE 's/^\| ([^|]*[^ |]) *\| +[0-9]+ s \| (.*) \|$/\1: \2/p' "$folder/found/table.md" >"$folder/rows"
+diff - "$folder/rows" <<'EOF' || fail "the table says other things"
+every library is there: good
+memory, copies, recordings, times: good
+products and attention: STOPPED at its time limit
+every other operation: FAILED, exit code 3
+the exact sum in one launch: good
+whole models against the reference and PyTorch: skipped: no such device
+EOF
+must_say 'wrong in the third digit'
+grep -q 'all is well' "$folder/found/log.txt" || fail "the log lacks what a good check printed"
+
+gpu_check --only copies
+must_exit 0
+gpu_check --minutes 0 --only copies
+must_exit 1
+must_say 'not run: the time is over'
