@@ -138,6 +138,10 @@ static enum muster_status reader_start(struct fs_ahead *ahead, struct muster_err
         if (!ahead->slots[i].data)
             return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to read %s", plan->path);
     }
+    if (ahead->block_count <= 1) { /* nothing to be ahead of */
+        reader_run(ahead);
+        return MUSTER_OK;
+    }
     int code = pthread_create(&ahead->thread, NULL, reader_run, ahead);
     ahead->started = code == 0;
     return ahead->started ? MUSTER_OK
