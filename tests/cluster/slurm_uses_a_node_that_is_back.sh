@@ -37,7 +37,12 @@ await_log "$log" 'node3 does not answer: going on without it'
 scontrol update nodename=node3 state=down reason=gone
 await_after 'node3 does not answer' '2 ranks of 1 thread'
 slurmd -N node3
-scontrol update nodename=node3 state=resume
+deadline=$((SECONDS + deadline_s))
+until [[ $(sinfo --noheader --nodes=node3 --format=%T) == idle ]]; do
+    ((SECONDS < deadline)) || fail "node3 is $(sinfo --noheader --nodes=node3 --format=%T) and not idle"
+    scontrol update nodename=node3 state=resume 2>/dev/null || true # refused once it has come back by itself
+    sleep 0.1
+done
 srun --nodelist=node3 --nodes=1 true </dev/null || fail 'Slurm did not give the node to another job'
 must_equal 'nodes that the job has' 'node[1-2]' "$(job_field "$id" NodeList)"
 await_after '2 ranks of 1 thread' '  saved [0-9]+$'
