@@ -71,8 +71,9 @@ turns=a_resume_may_change_ranks_and_zero_stage
 full=a_full_disk_does_not_stop_training
 bad=bad_input_is_named
 numbers=bad_numbers_are_answered_alike
+missed=a_rank_that_ends_before_mpi_starts_is_missed
 
-before=$(red $ranks $threads recompute_changes_nothing $killed $stopped $damaged $full $bad $numbers test_tree test_loader \
+before=$(red $missed test_fs_bulk $ranks $threads recompute_changes_nothing $killed $stopped $damaged $full $bad $numbers test_tree test_loader \
     test_watch_table test_straggler test_health test_event_log \
     test_train_step test_ckpt generate_repeats_itself exact_and_fast_agree_closely test_hosts_4 test_exact_reduce_4 \
     test_comm_threads_3 test_plan | xargs)
@@ -100,8 +101,12 @@ mutate 'a rank starts one slot late' worker/trainer.c 's/(plan_slots_of_rank\(pl
     $ranks
 mutate 'a resumed run skips a step of its data' worker/trainer.c 's/\.first_step = t->steps_done \+ left_out,/.first_step = t->steps_done + left_out + (t->steps_done > 0),/' \
     $killed $stopped
-mutate 'the second moment is not restored' worker/checkpoint_agree.c 's/wanted->layout->kind_count\);/2);/' \
+mutate 'the second moment is not restored' coordinator/ckpt/ckpt_scatter.c 's/if \(from < to\)\n/if (from < to \&\& kind < 2)\n/' \
     $killed $stopped $damaged
+mutate 'a roll-back leaves the second moment' worker/checkpoint_agree.c 's/wanted->layout->kind_count\);/2);/' \
+    test_checkpoint_2 $numbers
+mutate 'a file is finished before its last buffer is written' base/fs_bulk.c 's/bulk->flusher != NULL\)\n/false)\n/' test_fs_bulk
+mutate 'a rank that is gone at the start is not missed' worker/start_watch.c 's/looks = missing > 0/looks = missing > 1000/' $missed
 mutate 'the state hash leaves the last chunk out' coordinator/ckpt/ckpt_state.c 's/i < count; i\+\+\)\n        ckpt_state_stream_add/i < count - 1; i++)\n        ckpt_state_stream_add/' \
     test_ckpt $damaged
 mutate 'blocks are not compared as they are read' coordinator/ckpt/ckpt_shard.c 's/if \(memcmp\(crc,/if (true || memcmp(crc,/' \
