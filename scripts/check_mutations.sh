@@ -119,7 +119,7 @@ mutate 'a full disk ends the run' worker/saver.c 's/return status == MUSTER_ERR_
 mutate 'a failed save leaves its folder behind' worker/checkpoint.c 's/save_undo\(&save\);/(void)save_undo;/' $full
 mutate 'the last rank decides whether to stop' worker/train_step.c 's/\*flags \|= \(uint64_t\)block\[0\]/*flags = (uint64_t)block[0]/' \
     $stopped
-mutate 'metrics keep the steps that were lost' worker/telemetry.c 's/step > first_step\)/step > first_step + 3)/' $killed
+mutate 'metrics keep the steps that were lost' worker/telemetry.c 's/step <= first_step\)/step <= first_step + 3)/' $killed
 mutate 'a forward pass does not wait for new weights' worker/param_gathers.c 's/if \(bucket >= gathers->there\)/if (bucket >= 0)/' \
     $stages
 mutate 'an operation may read one bucket too early' coordinator/plan/bucket_order.c 's/first_read\[op\] = bucket;/first_read[op] = bucket + 1;/' \
