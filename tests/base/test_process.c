@@ -2,38 +2,21 @@
  *
  * What is known of other processes, seen from their parent: this one.
  */
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/process.h"
+#include "tests/sleeper.h"
 #include "tests/suite.h"
-
-/* A child that waits for ever and has nothing in its environment but this. */
-static pid_t child_start(char *setting)
-{
-    char word[] = "1000", *argv[] = {"sleep", word, NULL}, *environment[] = {setting, NULL};
-    int told[2];
-    ck_assert_int_eq(pipe2(told, O_CLOEXEC), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        execvpe("sleep", argv, environment);
-        _exit(127);
-    }
-    close(told[1]);
-    ck_assert_int_eq(read(told[0], word, 1), 0); /* closed by the exec */
-    close(told[0]);
-    return child;
-}
 
 START_TEST(children_are_counted_until_they_have_ended_and_told_apart_by_what_they_were_started_with)
 {
     char one[] = "RANKS=1", two[] = "RANKS=12", name[16];
     siginfo_t info;
     ck_assert_int_eq(process_children_count(getpid(), NULL), 0);
-    pid_t first = child_start(one), second = child_start(two);
+    pid_t first = sleeper_start(one), second = sleeper_start(two);
     ck_assert_int_eq(process_children_count(getpid(), NULL), 2);
     ck_assert_int_eq(process_children_count(getpid(), "RANKS=1"), 1);
     ck_assert_int_eq(process_children_count(getpid(), "RANKS="), 0);

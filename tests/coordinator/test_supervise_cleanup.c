@@ -3,7 +3,6 @@
  * What a killed supervisor leaves: processes that carry the run's id, a launcher's session folder and its
  * segments. Those of another run stay.
  */
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +15,7 @@
 #include "coordinator/supervise/supervise_cleanup.h"
 #include "coordinator/supervise/supervise_folder.h"
 #include "tests/coordinator/program.h"
+#include "tests/sleeper.h"
 #include "tests/suite.h"
 
 static char id[SUPERVISE_ID_SIZE];
@@ -36,20 +36,9 @@ static void teardown(void)
 /* A process of the run whose id this is; it has its environment when this returns. */
 static pid_t process_start(const char *run_id)
 {
-    char setting[SUPERVISE_ID_SIZE + 16], word[] = "60";
-    char *argv[] = {"sleep", word, NULL}, *environment[] = {setting, NULL};
-    int told[2];
+    char setting[SUPERVISE_ID_SIZE + 16];
     snprintf(setting, sizeof setting, "%s=%s", SUPERVISE_ID_ENVIRONMENT, run_id);
-    ck_assert_int_eq(pipe2(told, O_CLOEXEC), 0);
-    pid_t child = fork();
-    if (child == 0) {
-        execvpe("sleep", argv, environment);
-        _exit(127);
-    }
-    close(told[1]);
-    ck_assert_int_eq(read(told[0], word, 1), 0); /* closed by the exec */
-    close(told[0]);
-    return child;
+    return sleeper_start(setting);
 }
 
 START_TEST(processes_of_this_run_are_ended_and_no_others)
