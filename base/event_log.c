@@ -113,11 +113,17 @@ static void event_print(struct line *line, const struct event *event)
     line_print(line, "}\n");
 }
 
-static void lock_try(int fd)
+static bool lock_try(int fd)
 {
     const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
-    for (int i = 0; i < LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; i++)
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return true;
+        if (errno != EWOULDBLOCK)
+            return false;
         nanosleep(&pause, NULL);
+    }
+    return false;
 }
 
 /* The last line lacks its end. */
@@ -127,11 +133,12 @@ static bool is_torn(int fd, int64_t size)
     return size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n';
 }
 
+/* \param locked  otherwise the last line may lack its end because it is just being written */
 static enum muster_status line_add(int fd, const char *path, const struct event *event, int64_t size,
-                                   struct muster_error *err)
+                                   bool locked, struct muster_error *err)
 {
     struct line line = {.length = 0};
-    if (is_torn(fd, size))
+    if (locked && is_torn(fd, size))
         line_print(&line, "\n");
     event_print(&line, event);
     ssize_t written;
@@ -165,7 +172,7 @@ static bool is_told(int fd, const struct event *event, int64_t since, int64_t si
     return false;
 }
 
-static enum muster_status log_open(const char *folder, char path[FS_PATH_MAX], int *fd,
+static enum muster_status log_open(const char *folder, char path[FS_PATH_MAX], int *fd, bool *locked,
                                    struct muster_error *err)
 {
     enum muster_status status = fs_path_join(path, folder, EVENT_LOG_NAME, err);
@@ -174,7 +181,7 @@ static enum muster_status log_open(const char *folder, char path[FS_PATH_MAX], i
     *fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (*fd < 0)
         return muster_error_set_errno(err, errno, "open %s", path);
-    lock_try(*fd);
+    *locked = lock_try(*fd);
     return MUSTER_OK;
 }
 
@@ -183,13 +190,13 @@ enum muster_status event_log_append_once(const char *folder, const struct event 
 {
     char path[FS_PATH_MAX];
     int fd = -1;
-    enum muster_status status = log_open(folder, path, &fd, err);
-    bool told = false;
+    bool locked = false, told = false;
+    enum muster_status status = log_open(folder, path, &fd, &locked, err);
     if (status == MUSTER_OK) {
         int64_t size = lseek(fd, 0, SEEK_END);
         told = since_bytes >= 0 && is_told(fd, event, since_bytes, size);
         if (!told)
-            status = line_add(fd, path, event, size, err);
+            status = line_add(fd, path, event, size, locked, err);
         close(fd);
     }
     if (added != NULL)
