@@ -17,7 +17,7 @@
 
 enum { SLOT_COUNT = 3, ALIGNMENT = 4096 };
 
-/* A run of blocks; the reader owns it while it is `full` of nothing, the user while it is. */
+/* A run of blocks: the user's while it is `full`, else the reading thread's. */
 struct slot {
     unsigned char *data;
     int64_t first, count; /* blocks; count 0: the end */

@@ -208,8 +208,7 @@ enum muster_status ckpt_read(const struct ckpt *ckpt, int kind, int64_t begin, i
  * Everything that the pieces want, each block compared with its CRC32C before its elements are put down;
  * padding becomes zero. Reads nothing else and nothing twice. The caller compares headers
  * (ckpt_header_verify) and the state hash. Memory: that of fs_ahead.h. \param direct  past the page cache
- * \return CORRUPT names file and block; the
- * pieces may then be partly written
+ * \return CORRUPT names file and block; the pieces may then be partly written
  */
 enum muster_status ckpt_pieces_read(const struct ckpt *ckpt, const struct ckpt_piece *pieces, int piece_count,
                                     bool direct, struct muster_error *err);

@@ -95,10 +95,9 @@ static void signals_block(struct supervise *s)
 }
 
 /* What every launch of this run is started with. */
-static enum muster_status environment_set(const struct supervise *s, const char *id, struct muster_error *err)
+static enum muster_status environment_set(const char *id, struct muster_error *err)
 {
     char started[32];
-    (void)s;
     snprintf(started, sizeof started, "%" PRId64, clock_unix_ms());
     if (setenv(SUPERVISE_ID_ENVIRONMENT, id, 1) != 0 ||
         setenv(SUPERVISE_STARTED_ENVIRONMENT, started, 1) != 0)
@@ -145,7 +144,7 @@ static enum muster_status supervise_open(struct supervise *s, const struct super
                  ended == 1 ? "" : "es");
         launch_say(&s->supervision, text);
     }
-    status = environment_set(s, id, err);
+    status = environment_set(id, err);
     if (status == MUSTER_OK)
         status = supervise_progress_read(job, &s->first, err);
     supervise_history_init(&s->history, s->first.saved_step);
