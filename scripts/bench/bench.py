@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import cases
@@ -20,8 +21,9 @@ import report
 
 VARIANTS = {
     "cpu": ("muster exact", "muster fast", "PyTorch", "PyTorch compiled"),
-    "cuda": ("muster exact", "PyTorch", "PyTorch compiled"),
+    "cuda": ("muster exact", "PyTorch", "PyTorch compiled", "PyTorch compiled, graphs"),
 }
+COMPILE_MODES = {"PyTorch compiled": "default", "PyTorch compiled, graphs": "reduce-overhead"}
 LOSS_TOLERANCE = 0.3  # of the first loss around ln(vocabulary)
 
 
@@ -63,6 +65,15 @@ def check_same_model(case, runs):
         raise launch.RunFailed(f"{case.name}: the programs train models of different sizes: {counts}")
 
 
+@cache
+def fastest_attention(case, folder, data, threads):
+    """PyTorch's fastest attention for this shape, measured by a process of its own that no run's time contains."""
+    if case.device == "cpu":
+        return "default"
+    argv = cases.torch_argv(case, folder, data, sys.executable, threads, "measure")
+    return launch.answer(argv)
+
+
 def run_variant(args, case, variant, work):
     """One run, in a folder that is removed afterwards: a checkpoint of the large model takes 1.5 GB."""
     data = cases.write_data(case, work)
@@ -71,14 +82,16 @@ def run_variant(args, case, variant, work):
     folder.mkdir()
     log = work / (variant.replace(" ", "-") + ".log")
     metrics = folder / "metrics.jsonl"
-    gpu = case.device == "cuda" and not args.emulated
+    gpu = case.device == "cuda" and not case.emulated
     if variant.startswith("muster"):
         reduce = variant.split()[1]
         commands = cases.muster_commands(case, folder, data, args.worker, reduce, args.ranks, args.threads)
         watched = launch.run(commands, metrics, case.warmup, args.ranks, log, args.worker.name, gpu=gpu)
     else:
-        compiled = variant.endswith("compiled")
-        commands = cases.torch_commands(case, folder, data, sys.executable, compiled, args.ranks, args.threads)
+        mode = COMPILE_MODES.get(variant)
+        attention = fastest_attention(case, folder, data, args.threads)
+        argv = cases.torch_argv(case, folder, data, sys.executable, args.threads, attention)
+        commands = cases.torch_commands(argv, folder, mode, args.ranks, args.threads)
         watched = launch.run(commands, metrics, case.warmup, args.ranks, log, gpu=gpu)
     check_first_loss(case, variant, watched.steps)
     run = report.Run.from_watched(case, watched, count_parameters(folder, watched.steps))
@@ -86,10 +99,17 @@ def run_variant(args, case, variant, work):
     return run
 
 
+def variants_of(args, case):
+    for variant in VARIANTS[args.device]:
+        mode = COMPILE_MODES.get(variant)
+        unwanted = args.no_torch and variant.startswith("PyTorch") or args.no_compile and mode
+        if not unwanted and (case.launch_bound or mode != "reduce-overhead"):
+            yield variant
+
+
 def run_case(args, case, rounds, work):
     """Runs by variant, one of each per round. torch.compile may fail (it wants a C++ compiler) without ending all."""
-    variants = [v for v in VARIANTS[args.device] if not (args.no_compile and v.endswith("compiled"))]
-    variants = [v for v in variants if not (args.no_torch and v.startswith("PyTorch"))]
+    variants = list(variants_of(args, case))
     runs = {variant: [] for variant in variants}
     for number in range(rounds):
         for variant in variants if number % 2 == 0 else reversed(variants):
@@ -98,7 +118,7 @@ def run_case(args, case, rounds, work):
             try:
                 run = run_variant(args, case, variant, work)
             except launch.RunFailed as failure:
-                if not variant.endswith("compiled"):
+                if variant not in COMPILE_MODES:
                     raise
                 print(f"left out: {failure}", file=sys.stderr)
                 del runs[variant]

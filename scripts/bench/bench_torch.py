@@ -22,6 +22,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 
+ATTENTION = {
+    "flash": torch.backends.cuda.enable_flash_sdp,
+    "cudnn": torch.backends.cuda.enable_cudnn_sdp,
+    "efficient": torch.backends.cuda.enable_mem_efficient_sdp,
+}
+
+
 class Block(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
@@ -74,8 +81,12 @@ def parse_args():
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--accumulate", type=int, default=1, help="micro-batches a step")
     parser.add_argument("--precision", choices=("fp32", "bf16"), required=True)
-    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--compile", choices=("default", "reduce-overhead"), help="torch.compile's mode")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument(
+        "--attention", choices=("default", "measure", *ATTENTION), default="default",
+        help="the only fused back end; measure: print the fastest one's name, and no more"
+    )
     parser.add_argument("--bucket-mb", type=int, default=25, help="DDP's own default unless told")
     return parser.parse_args()
 
@@ -93,6 +104,39 @@ def batches(args, rank):
         yield rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
 
+def use_attention(wanted):
+    """Lets scaled_dot_product_attention choose no other fused back end."""
+    for name, enable in ATTENTION.items():
+        enable(name == wanted)
+
+
+def attention_ms(args, name):
+    """Of ten forward and backward passes; endless where the back end does not take the shape."""
+    use_attention(name)
+    torch.backends.cuda.enable_math_sdp(False)
+    shape = (args.micro_batch, args.length, args.heads, args.width // args.heads)
+    dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
+    q, k, v = (torch.randn(shape, device="cuda", dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3))
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    try:
+        for run in range(13):
+            if run == 3:
+                begin.record()
+            F.scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward()
+        end.record()
+        end.synchronize()
+    except RuntimeError:
+        return math.inf
+    return begin.elapsed_time(end)
+
+
+def fastest_attention(args):
+    """PyTorch's own choice, "default", where no fused back end takes the shape, and on the CPU."""
+    found = {name: attention_ms(args, name) for name in ATTENTION} if args.device == "cuda" else {}
+    best = min(found, key=found.get, default="default")
+    return "default" if math.isinf(found.get(best, math.inf)) else best
+
+
 def make_model(args):
     torch.manual_seed(1337)
     bare = Gpt(args.layers, args.width, args.heads, args.vocabulary, args.length).to(args.device)
@@ -100,7 +144,7 @@ def make_model(args):
     vectors = [p for p in bare.parameters() if p.dim() != 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), eps=1e-8, fused=True)
-    module = torch.compile(bare) if args.compile else bare
+    module = torch.compile(bare, mode=args.compile) if args.compile else bare
     if dist.get_world_size() > 1:
         module = DistributedDataParallel(
             module, gradient_as_bucket_view=True, broadcast_buffers=False, bucket_cap_mb=args.bucket_mb,
@@ -126,6 +170,11 @@ def micro_steps(args, module, source):
 
 def main():
     args = parse_args()
+    if args.attention == "measure":
+        print(fastest_attention(args))
+        return
+    if args.attention != "default":
+        use_attention(args.attention)
     torch.set_num_threads(args.threads)
     if args.device == "cuda":
         torch.cuda.set_device(int(os.environ["RANK"]) % torch.cuda.device_count())

@@ -26,6 +26,8 @@ class Case:
     warmup: int  # steps at the start that are not counted
     device: str = "cpu"
     accumulate: int = 1  # micro-batches a rank and step
+    launch_bound: bool = False  # launches are what takes time: PyTorch gets its CUDA graphs
+    emulated: bool = False  # no GPU: muster has its emulated plug-in, PyTorch the CPU
 
     @property
     def name(self):
@@ -48,8 +50,11 @@ def make_cases(device, quick):
 
 def make_emulated_cases():
     """For a try of the benchmark itself where there is no GPU; what it measures means nothing."""
-    tiny = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 256, "length": 16, "device": "cuda"}
-    return [Case("tiny", "bf16", **tiny, micro_batch=2, accumulate=2, steps=6, warmup=2)]
+    tiny = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 256, "length": 16, "device": "cuda", "emulated": True}
+    return [
+        Case("tiny, 2 micro-steps,", "bf16", **tiny, micro_batch=2, accumulate=2, steps=6, warmup=2),
+        Case("tiny, 1 micro-step,", "bf16", **tiny, micro_batch=2, steps=6, warmup=2, launch_bound=True),
+    ]
 
 
 def _gpu_cases(quick):
@@ -58,7 +63,7 @@ def _gpu_cases(quick):
     xl = {"layers": 48, "width": 1600, "heads": 25, "vocabulary": 50304, "length": 1024, "device": "cuda"}
     found = [
         Case("GPT-2 124M, 0.5M tokens,", "bf16", **gpt2, micro_batch=32, accumulate=16, steps=8, warmup=3),
-        Case("GPT-2 124M, 4096 tokens,", "bf16", **gpt2, micro_batch=4, steps=120, warmup=20),
+        Case("GPT-2 124M, 4096 tokens,", "bf16", **gpt2, micro_batch=4, steps=120, warmup=20, launch_bound=True),
     ]
     if not quick:
         found.append(Case("GPT-2 1.5B, 0.5M tokens,", "bf16", **xl, micro_batch=8, accumulate=64, steps=5, warmup=2))
@@ -144,13 +149,18 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-def torch_commands(case, folder, data, python, compiled, ranks, threads):
-    """One process a rank; gloo talks over the loopback device."""
+def torch_argv(case, folder, data, python, threads, attention):
     argv = [python, str(HERE / "bench_torch.py"), "--data", str(data), "--metrics", str(folder / "metrics.jsonl")]
     for name in ("token_bytes", "layers", "width", "heads", "vocabulary", "length", "micro_batch", "accumulate", "steps"):
         argv += ["--" + name.replace("_", "-"), str(getattr(case, name))]
-    argv += ["--threads", str(threads), "--precision", case.precision] + (["--compile"] if compiled else [])
-    argv += ["--device", case.device]
+    argv += ["--threads", str(threads), "--precision", case.precision]
+    argv += ["--device", "cpu" if case.emulated else case.device, "--attention", attention]
+    return argv
+
+
+def torch_commands(argv, folder, compile_mode, ranks, threads):
+    """One process a rank; gloo talks over the loopback device. `compile_mode` is torch.compile's, or nothing."""
+    argv = argv + (["--compile", compile_mode] if compile_mode else [])
     shared = {
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(_free_port()),

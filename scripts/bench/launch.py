@@ -90,14 +90,15 @@ class _Watch:
         self.marks = []  # (steps seen, time, CPU seconds) whenever the number of steps changed
 
     def look(self, pids):
-        if self.gpu_before is not None:
-            self.peaks["gpu"] = max(self.peaks.get("gpu", 0), _gpu_memory() - self.gpu_before)
         for pid in pids if self.gpu_before is None else ():
             self.peaks[pid] = max(self.peaks.get(pid, 0), _memory_peak(pid))
         seen = len(read_steps(self.metrics))
         now = time.monotonic()
         if seen and self.first_step_s is None:
             self.first_step_s = now - self.started
+        # Asking takes longer than the moment of the first step may be missed by; no program gives memory back later.
+        if seen and self.gpu_before is not None:
+            self.peaks["gpu"] = max(self.peaks.get("gpu", 0), _gpu_memory() - self.gpu_before)
         if seen > (self.marks[-1][0] if self.marks else self.warmup - 1):
             self.marks.append((seen, now, _cpu_seconds(pids)))
 
@@ -119,6 +120,15 @@ def _stop(processes):
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def answer(argv):
+    """The last line that a command prints."""
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True)
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        raise RunFailed(f"{argv[1]} failed with exit code {done.returncode}")
+    return lines[-1]
 
 
 def run(commands, metrics, warmup, ranks, log, rank_name=None, timeout_s=3600, gpu=False):

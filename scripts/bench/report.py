@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean, median
 
 MIB = 1 << 20
+BF16_TFLOPS = {"H200": 989, "H100 NVL": 835, "H100 PCIe": 756, "H100": 989, "A100": 312}  # of the data sheets
 QUIET_CPU_SHARE = 0.9  # a run below it waited for the processor: something else ran beside it
 
 
@@ -51,29 +52,26 @@ def spread(values, form):
     return f"{median(values):{form}} ({min(values):{form}}–{max(values):{form}})"
 
 
-def has_torch(runs):
-    return any(variant.startswith("PyTorch") for variant in runs)
+def ratio_rows(case, runs):
+    """muster (exact) over each other program, run for run of the same round."""
+    for variant, others in runs.items():
+        if variant == "muster exact":
+            continue
+        pairs = list(zip(runs["muster exact"], others))
+        yield [
+            case.name,
+            variant,
+            spread((a.tokens_per_s / b.tokens_per_s for a, b in pairs), ".2f"),
+            spread((a.memory_mib / b.memory_mib for a, b in pairs), ".2f"),
+            spread((a.first_step_s / b.first_step_s for a, b in pairs), ".2f"),
+        ]
 
 
-def best_torch(runs, number, value, best):
-    """The better of PyTorch's variants in one round."""
-    return best(value(kept[number]) for variant, kept in runs.items() if variant.startswith("PyTorch"))
-
-
-def ratios(runs, value, best):
-    exact = runs["muster exact"]
-    return [value(run) / best_torch(runs, number, value, best) for number, run in enumerate(exact)]
-
-
-def ratio_row(case, runs):
-    exact, fast = runs["muster exact"], runs.get("muster fast")
-    return [
-        case.name,
-        spread(ratios(runs, lambda r: r.tokens_per_s, max), ".2f"),
-        spread(ratios(runs, lambda r: r.memory_mib, min), ".2f"),
-        spread(ratios(runs, lambda r: r.first_step_s, min), ".2f"),
-        spread((e.tokens_per_s / f.tokens_per_s for e, f in zip(exact, fast)), ".2f") if fast else "-",
-    ]
+def tflops(case, kept):
+    """By 6N + 12LCT, and of a known GPU its MFU: the share of what the data sheet promises for bf16 without sparsity."""
+    rate = median(r.tokens_per_s for r in kept) * case.flops_per_token / 1e12
+    peak = next((peak for name, peak in BF16_TFLOPS.items() if name in gpu()), None) if case.device == "cuda" else None
+    return f"{rate:.2f}" + (f", MFU {rate / peak:.1%}" if peak and case.precision == "bf16" else "")
 
 
 def value_rows(case, runs):
@@ -85,7 +83,7 @@ def value_rows(case, runs):
             case.name,
             variant,
             spread((r.tokens_per_s for r in kept), ".0f"),
-            f"{median(r.tokens_per_s for r in kept) * case.flops_per_token / 1e12:.2f}",
+            tflops(case, kept),
             spread((r.memory_mib for r in kept), ".0f"),
             spread((r.first_step_s for r in kept), ".1f"),
             inside,
@@ -119,6 +117,11 @@ def _import_memory():
 
 
 @cache
+def gpu():
+    return _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+
+
+@cache
 def machine():
     return [*_machine()]
 
@@ -128,9 +131,8 @@ def _machine():
     here = Path(__file__).resolve().parent
     yield f"* Processor: {_processor()}, {os.cpu_count()} cores; Linux {platform.release()}"
     yield f"* muster: commit {_output('git', '-C', str(here), 'describe', '--always', '--dirty')}"
-    gpu = _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
-    if gpu != "unknown":
-        yield f"* GPU: {gpu}"
+    if gpu() != "unknown":
+        yield f"* GPU: {gpu()}"
     yield f"* MPI: {_output('mpirun', '--version')}"
     yield f"* PyTorch {_output(sys.executable, '-c', torch)}, Python {platform.python_version()}"
     yield f"* Memory of a process that only imports torch: {_import_memory()}"
@@ -147,21 +149,22 @@ def disturbed(results):
 
 
 def write(results, ranks, threads, rounds):
-    ratio_head = ["case", "tokens/s", "peak memory", "time to first step", "tokens/s, exact ÷ fast"]
+    ratio_head = ["case", "muster exact ÷", "tokens/s", "peak memory", "time to first step"]
+    ratio_lines = [row for case, runs in results.items() for row in ratio_rows(case, runs)]
     value_head = ["case", "program", "tokens/s", "TFLOP/s (6N + 12LCT)", "peak memory, MiB, all ranks", "first step done after, s"]
     value_head += ["reduce / update, ms a step", "CPU share"]
     batches = "; ".join(f"{c.name}: {c.accumulate} x {c.micro_batch} x {c.length} tokens a rank and step" for c in results)
     compared = [
-        "muster (exact) ÷ the better PyTorch variant of the round; median (min–max) over rounds:",
+        "Ratios within a round; median (min–max) over rounds:",
         "",
-        table(ratio_head, [ratio_row(case, runs) for case, runs in results.items() if has_torch(runs)]),
+        table(ratio_head, ratio_lines),
         "",
     ]
     parts = [
         *machine(),
         f"* {ranks} ranks of {threads} thread(s), {rounds} rounds; {batches}",
         "",
-        *(compared if any(map(has_torch, results.values())) else []),
+        *(compared if ratio_lines else []),
         "Each program; median (min–max) over rounds:",
         "",
         table(value_head, [row for case, runs in results.items() for row in value_rows(case, runs)]),
