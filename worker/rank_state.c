@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "base/tree.h"
+#include "coordinator/ckpt/ckpt_plan.h"
 #include "worker/param_windows.h"
 
 enum { RANK_STATE_RNG_INIT = 0x696e6974 };
@@ -142,31 +143,6 @@ static enum muster_status rank_state_cut_host(struct rank_state *state, struct m
                               : muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the rank's state");
 }
 
-static void rank_state_describe(struct rank_state *state)
-{
-    const struct plan *plan = state->plan;
-    const struct graph *graph = plan->graph;
-    for (int i = 0; i < graph->param_count; i++) {
-        const struct graph_param *param = &graph->params[i];
-        struct ckpt_tensor *tensor = &state->tensors[i];
-        snprintf(tensor->name, sizeof tensor->name, "%s", param->name);
-        tensor->dim_count = param->dim_count;
-        for (int d = 0; d < param->dim_count; d++)
-            tensor->shape[d] = param->shape[d];
-        tensor->offset = param->offset;
-        tensor->count = param->count;
-    }
-    bool adam = plan->state_count == 2;
-    state->layout = (struct ckpt_layout){
-        .kinds = {"param", adam ? "adam_m" : "momentum", adam ? "adam_v" : NULL},
-        .kind_count = 1 + plan->state_count,
-        .tensors = state->tensors,
-        .tensor_count = graph->param_count,
-        .flat_count = plan->flat_count,
-        .chunk_elements = plan->chunk_elements,
-    };
-}
-
 /* The back end, its memory, and everything that points into it. */
 static enum muster_status rank_state_allocate(struct rank_state *state, const struct device *device,
                                               const char *instruction_set, struct muster_error *err)
@@ -249,7 +225,7 @@ enum muster_status rank_state_create(const struct job *job, const struct plan *p
     }
     if (status)
         goto out;
-    rank_state_describe(state);
+    state->layout = ckpt_layout_of_plan(plan, state->tensors);
     status = rank_state_start_executor(state, err);
     if (status)
         goto out;

@@ -9,10 +9,10 @@
 
 #include "base/alloc.h"
 #include "coordinator/ckpt/ckpt_internal.h"
+#include "coordinator/ckpt/ckpt_plan.h"
 #include "coordinator/ckpt/hf_config.h"
 #include "coordinator/ckpt/hf_map.h"
 #include "coordinator/ckpt/hf_source.h"
-#include "coordinator/plan/plan.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -45,28 +45,11 @@ static enum muster_status layout_create(struct import *import, struct muster_err
     enum muster_status status = plan_create(import->job, import->config, &topology, &import->plan, err);
     if (status != MUSTER_OK)
         return status;
-    const struct graph *graph = import->plan->graph;
-    import->tensors = alloc_zeroed((size_t)graph->param_count, sizeof *import->tensors);
+    int count = import->plan->graph->param_count;
+    import->tensors = alloc_zeroed((size_t)count, sizeof *import->tensors);
     if (import->tensors == NULL)
-        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for %d tensors", graph->param_count);
-    for (int i = 0; i < graph->param_count; i++) {
-        const struct graph_param *param = &graph->params[i];
-        struct ckpt_tensor *tensor = &import->tensors[i];
-        snprintf(tensor->name, sizeof tensor->name, "%s", param->name);
-        tensor->dim_count = param->dim_count;
-        for (int d = 0; d < param->dim_count; d++)
-            tensor->shape[d] = param->shape[d];
-        tensor->offset = param->offset;
-        tensor->count = param->count;
-    }
-    bool adam = import->plan->state_count == 2;
-    import->layout =
-        (struct ckpt_layout){.kinds = {"param", adam ? "adam_m" : "momentum", adam ? "adam_v" : NULL},
-                             .kind_count = 1 + import->plan->state_count,
-                             .tensors = import->tensors,
-                             .tensor_count = graph->param_count,
-                             .flat_count = import->plan->flat_count,
-                             .chunk_elements = import->plan->chunk_elements};
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for %d tensors", count);
+    import->layout = ckpt_layout_of_plan(import->plan, import->tensors);
     return MUSTER_OK;
 }
 
