@@ -208,14 +208,14 @@ static int digit_value(char c)
 bool hash_parse(const char *text, struct hash128 *hash)
 {
     uint64_t half[2] = {0, 0};
-    for (int i = 0; i < 32; i++) {
+    if (strlen(text) != HASH_TEXT_SIZE - 1)
+        return false;
+    for (int i = 0; i < HASH_TEXT_SIZE - 1; i++) {
         int value = digit_value(text[i]);
         if (value < 0)
             return false;
         half[i / 16] = half[i / 16] << 4 | (uint64_t)value;
     }
-    if (text[32] != '\0')
-        return false;
     *hash = (struct hash128){.high = half[0], .low = half[1]};
     return true;
 }
