@@ -220,7 +220,7 @@ run_judge() {
 environment() {
     mkdir -p "$1/tmp" "$1/shm"
     unset OMPI_MCA_odls_base_sigkill_timeout OMPI_MCA_pml OMPI_MCA_btl
-    export OMPI_MCA_orte_tmpdir_base=$1/tmp OMPI_MCA_btl_vader_backing_directory=$1/shm OMPI_MCA_shmem_mmap_relocate_backing_file=0
+    export OMPI_MCA_orte_tmpdir_base=$1/tmp PRTE_MCA_prte_tmpdir_base=$1/tmp OMPI_MCA_btl_vader_backing_directory=$1/shm OMPI_MCA_shmem_mmap_relocate_backing_file=0
     export MUSTER_FAULT_ONCE=$1/fired
 }
 

@@ -22,7 +22,7 @@ enum { WATCHERS = 2, LOOKS_MAX = 5, PAUSE_NS = 400000000 };
 
 static bool is_launcher(pid_t pid)
 {
-    static const char *const names[] = {"mpirun", "mpiexec", "orterun", "orted"};
+    static const char *const names[] = {"mpirun", "mpiexec", "orterun", "orted", "prterun", "prted"};
     char name[16];
     process_name(pid, name);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Which words and settings make Open MPI behave the same on a laptop, in a container and on a cluster. A
- * setting that the person has made stays. What is written here about Open MPI was measured with 4.1.4.
+ * setting that the person has made stays. OMPI_MCA_... of the launcher is read by 4.1 and PRTE_MCA_...
+ * by 5.0, and neither minds the other's. What is written here about Open MPI was measured with 4.1.4.
  */
 #include "coordinator/cli/launch.h"
 
@@ -15,7 +16,7 @@
 #include "base/shell_word.h"
 #include "coordinator/cli/launch_words.h"
 
-enum { INTERFACE_SETTINGS = 3 };
+enum { INTERFACE_SETTINGS = 4 };
 
 /* When a setting applies. */
 enum occasion {
@@ -34,7 +35,9 @@ static const struct {
     {"OMPI_ALLOW_RUN_AS_ROOT", "1", AS_ROOT},
     {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", AS_ROOT},
     {"OMPI_MCA_rmaps_base_oversubscribe", "1", ALWAYS},
+    {"PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe", ALWAYS},
     {"OMPI_MCA_hwloc_base_binding_policy", "none", ALWAYS},
+    {"PRTE_MCA_hwloc_default_binding_policy", "none", ALWAYS},
     /* From the end of one rank: SIGTERM to the others after so many seconds, SIGKILL after twice as many. */
     {"OMPI_MCA_odls_base_sigkill_timeout", "0", LOCAL}, /* they have nothing to say any more */
     {"OMPI_MCA_odls_base_sigkill_timeout", "1", REMOTE},
@@ -47,6 +50,9 @@ static const struct {
     {"OMPI_MCA_oob_tcp_keepalive_time", "5", REMOTE},
     {"OMPI_MCA_oob_tcp_keepalive_intvl", "2", REMOTE},
     {"OMPI_MCA_oob_tcp_keepalive_probes", "2", REMOTE},
+    {"PRTE_MCA_oob_tcp_keepalive_time", "5", REMOTE},
+    {"PRTE_MCA_oob_tcp_keepalive_intvl", "2", REMOTE},
+    {"PRTE_MCA_oob_tcp_keepalive_probes", "2", REMOTE},
     /* mpirun's daemons are a step; after a death they need not wait until Slurm has given the old one up. */
     {"SLURM_OVERLAP", "1", SLURM},
 };
@@ -81,8 +87,12 @@ static bool word_names_hosts(const char *word)
 /* The batch systems that Open MPI asks for hosts. */
 static bool allocation_has_hosts(void)
 {
-    static const char *const lists[] = {"PBS_NODEFILE", "PE_HOSTFILE", "LSB_HOSTS", "LSB_DJOB_HOSTFILE",
-                                        "OMPI_MCA_orte_default_hostfile"};
+    static const char *const lists[] = {"PBS_NODEFILE",
+                                        "PE_HOSTFILE",
+                                        "LSB_HOSTS",
+                                        "LSB_DJOB_HOSTFILE",
+                                        "OMPI_MCA_orte_default_hostfile",
+                                        "PRTE_MCA_prte_default_hostfile"};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         if (getenv(lists[i]) != NULL)
             return true;
@@ -141,6 +151,7 @@ static bool interface_add(struct launch_command *command, const char *interface)
 {
     return setting_add(command, "OMPI_MCA_btl_tcp_if_include", interface) &&
            setting_add(command, "OMPI_MCA_oob_tcp_if_include", interface) &&
+           setting_add(command, "PRTE_MCA_prte_if_include", interface) &&
            (strchr(interface, '/') != NULL || setting_add(command, "NCCL_SOCKET_IFNAME", interface));
 }
 

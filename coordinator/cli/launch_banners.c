@@ -10,7 +10,7 @@
 
 enum { DASHES_MIN = 40, BANNER_BYTES_MAX = 16384, LINE_BYTES_MAX = 65536 };
 
-/* How lines begin that mpirun 4.1 writes about an end which is explained elsewhere. */
+/* How lines begin that mpirun writes about an end which is explained elsewhere; prterun is that of 5.0. */
 static const char *const known_lines[] = {
     "Primary job  terminated normally, but ",
     "a non-zero exit code. Per user-direction, the job has been aborted.",
@@ -24,7 +24,20 @@ static const char *const known_lines[] = {
     "NOTE: invoking MPI_ABORT causes Open MPI to kill all MPI processes.",
     "You may or may not see output from other processes, depending on",
     "exactly when Open MPI kills them.",
+    "prterun detected that one or more processes exited with non-zero status",
+    "thus causing the job to be terminated. The first process to do so was:",
+    "   Process name: [prterun-",
+    "   Exit code:    ",
+    "prterun noticed that process rank ",
+    "signal ",
+    "  Proc: [[",
+    "  Errorcode: ",
+    "\"abort\". This may have caused other processes in the application to be",
+    "terminated by signals sent by prterun (as reported here).",
 };
+
+/* A host is gone. What 5.0 returns then may be 0. */
+static const char host_lost[] = "PRTE has lost communication with a remote daemon.";
 
 /* Single lines: its counts of repeated banners, and that it does what it was asked to. */
 static const char *const known_remarks[] = {
@@ -44,8 +57,20 @@ static bool line_is_dashes(const char *line)
     return dashes >= DASHES_MIN && line[dashes] == '\n';
 }
 
+/* "prterun has exited due to process rank 1 with PID 0 on node n1 calling", and in the next line: "abort".
+ * Where it goes on in another way, it is about a rank that nobody else explains. */
+static bool line_is_of_abort(const char *line)
+{
+    int end = 0;
+    (void)sscanf(line, "prterun has exited due to process rank %*d with PID %*d on node %*s calling\n%n",
+                 &end);
+    return end > 0;
+}
+
 static bool line_is_known(const char *line)
 {
+    if (line_is_of_abort(line))
+        return true;
     for (size_t i = 0; i < sizeof known_lines / sizeof known_lines[0]; i++) {
         if (starts_with(line, known_lines[i]))
             return true;
@@ -72,7 +97,7 @@ static void note_killed_rank(struct launch_banners *banners, const char *line)
 {
     int rank;
     char host[sizeof banners->host];
-    if (sscanf(line, "mpirun noticed that process rank %d with PID %*d on node %63s exited on signal", &rank,
+    if (sscanf(line, "%*[a-z] noticed that process rank %d with PID %*d on node %63s exited on", &rank,
                host) == 2) {
         banners->rank = rank;
         memcpy(banners->host, host, sizeof host);
@@ -106,6 +131,7 @@ static void line_take(struct launch_banners *banners, const char *line, size_t l
     bool ends = banners->in_banner && dashes;
     text_append(&banners->banner, line, length);
     banners->in_banner = true;
+    banners->host_lost |= starts_with(line, host_lost);
     if (line_is_known(line)) {
         banners->known = true;
         note_killed_rank(banners, line);

@@ -21,6 +21,7 @@ struct launch_banners {
     /* Whom mpirun names as killed by a signal; rank -1 = nobody. */
     int rank;
     char host[64];
+    bool host_lost; /* mpirun says so */
 };
 
 void launch_banners_init(struct launch_banners *banners, FILE *out);

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT
  *
- * Open MPI 4.1 names its things by host, user and job:
+ * Open MPI names its things by host, user and job. 4.1:
  *
  *   TMP/ompi.HOST.UID/pid.PID/contact.txt      begins with "JOB.0;", JOB a decimal number
  *   /dev/shm/vader_segment.HOST.UID.JOB.RANK   JOB in hexadecimal; its upper 16 bits are those of contact.txt
  *
- * So the process id leads to the session folder, and that to the segments. An mpirun that ended by itself has
+ * 5.0:
+ *
+ *   TMP/prterun.HOST.PID.UID
+ *   /dev/shm/sm_segment.HOST.UID.JOB.RANK      the upper 16 bits of JOB are a hash of "prterun-HOST-PID"
+ *
+ * So the process id leads to the session folder and to the segments. An mpirun that ended by itself has
  * removed its session folder; then nothing is left, and nothing is touched.
  */
 #include "coordinator/cli/launch_leftovers.h"
@@ -76,7 +81,7 @@ static void segments_remove(const char *shared, const char *prefix, int64_t fami
     fs_list_release(&list);
 }
 
-static void host_remove(const char *temporary, const char *shared, const char *host, pid_t mpirun)
+static void session_4_remove(const char *temporary, const char *shared, const char *host, pid_t mpirun)
 {
     char top[FS_PATH_MAX], session[FS_PATH_MAX], name[256], prefix[256];
     snprintf(name, sizeof name, "ompi.%s.%u", host, (unsigned)geteuid());
@@ -93,34 +98,75 @@ static void host_remove(const char *temporary, const char *shared, const char *h
     rmdir(top); /* fails while other runs are there */
 }
 
+/* Bob Jenkins's one-at-a-time hash, its halves combined: how Open MPI 5.0 makes a number of a job's name. */
+static int64_t job_family_of_name(const char *name)
+{
+    uint32_t hash = 0;
+    for (; *name != '\0'; name++) {
+        hash += (unsigned char)*name;
+        hash += hash << 10;
+        hash ^= hash >> 6;
+    }
+    hash += hash << 3;
+    hash ^= hash >> 11;
+    hash += hash << 15;
+    return (hash ^ hash >> FAMILY_SHIFT) & 0xffff;
+}
+
+static void session_5_remove(const char *temporary, const char *shared, const char *host, pid_t mpirun)
+{
+    char session[FS_PATH_MAX], name[256], prefix[256];
+    snprintf(name, sizeof name, "prterun.%s.%lld.%u", host, (long long)mpirun, (unsigned)geteuid());
+    snprintf(prefix, sizeof prefix, "sm_segment.%s.%u.", host, (unsigned)geteuid());
+    if (fs_path_join(session, temporary, name, NULL) != MUSTER_OK || !is_ours(session, S_IFDIR))
+        return;
+    snprintf(name, sizeof name, "prterun-%s-%lld", host, (long long)mpirun);
+    segments_remove(shared, prefix, job_family_of_name(name));
+    fs_remove_tree(session, NULL);
+}
+
+void launch_leftovers_remove_named(const char *temporary, const char *shared, const char *host, pid_t mpirun)
+{
+    session_4_remove(temporary, shared, host, mpirun);
+    session_5_remove(temporary, shared, host, mpirun);
+}
+
 void launch_leftovers_remove(const char *temporary, const char *shared, pid_t mpirun)
 {
     struct utsname system;
     if (uname(&system) != 0)
         return;
-    host_remove(temporary, shared, system.nodename, mpirun);
+    launch_leftovers_remove_named(temporary, shared, system.nodename, mpirun);
     char *domain = strchr(system.nodename, '.');
     if (domain != NULL) {
-        *domain = '\0'; /* how it is called unless orte_keep_fqdn_hostnames is set */
-        host_remove(temporary, shared, system.nodename, mpirun);
+        *domain = '\0'; /* how it is called unless told to keep the domain */
+        launch_leftovers_remove_named(temporary, shared, system.nodename, mpirun);
     }
 }
 
-const char *launch_leftovers_temporary(void)
+static const char *folder_of_environment(const char *const names[], size_t count, const char *otherwise)
 {
-    static const char *const names[] = {"OMPI_MCA_orte_tmpdir_base", "TMPDIR", "TEMP", "TMP"};
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < count; i++) {
         const char *folder = getenv(names[i]);
         if (folder != NULL && folder[0] != '\0')
             return folder;
     }
-    return "/tmp";
+    return otherwise;
+}
+
+/* A person who names a folder for one version has that version. */
+const char *launch_leftovers_temporary(void)
+{
+    static const char *const names[] = {"OMPI_MCA_orte_tmpdir_base", "PRTE_MCA_prte_tmpdir_base", "TMPDIR",
+                                        "TEMP", "TMP"};
+    return folder_of_environment(names, sizeof names / sizeof names[0], "/tmp");
 }
 
 const char *launch_leftovers_shared(void)
 {
-    const char *folder = getenv("OMPI_MCA_btl_vader_backing_directory");
-    return folder != NULL && folder[0] != '\0' ? folder : "/dev/shm";
+    static const char *const names[] = {"OMPI_MCA_btl_vader_backing_directory",
+                                        "OMPI_MCA_btl_sm_backing_directory"};
+    return folder_of_environment(names, sizeof names / sizeof names[0], "/dev/shm");
 }
 
 void launch_leftovers_remove_own(pid_t mpirun)

@@ -369,18 +369,20 @@ static void outcome_write(const struct run *run, struct launch_outcome *outcome)
 {
     int status = run->wait_status;
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : SHELL_SIGNAL + WTERMSIG(status);
-    *outcome = (struct launch_outcome){.exit_code = code,
-                                       .stops = run->stops,
-                                       .on_request = run->on_request,
-                                       .rank = run->banners.rank,
-                                       .host_lost =
-                                           WIFEXITED(status) && (code == HOST_LOST || code == AGENT_FAILED)};
+    *outcome = (struct launch_outcome){
+        .exit_code = code,
+        .stops = run->stops,
+        .on_request = run->on_request,
+        .rank = run->banners.rank,
+        .host_lost =
+            run->banners.host_lost || (WIFEXITED(status) && (code == HOST_LOST || code == AGENT_FAILED))};
     memcpy(outcome->host, run->banners.host, sizeof outcome->host);
     if ((run->stops == 1 || run->on_request) && code == SHELL_SIGNAL + SIGUSR1) {
         if (!run->on_request)
             run_say(run, "stopped before the first step; nothing was lost");
         outcome->exit_code = MUSTER_EXIT_RESUMABLE;
-    } else if (code != MUSTER_EXIT_DONE && code != MUSTER_EXIT_BAD_INPUT && code != MUSTER_EXIT_RESUMABLE) {
+    } else if ((code != MUSTER_EXIT_DONE || outcome->host_lost) && code != MUSTER_EXIT_BAD_INPUT &&
+               code != MUSTER_EXIT_RESUMABLE) {
         outcome->exit_code = MUSTER_EXIT_FAILED;
         outcome->failed = true;
         cause_write(run, code, outcome);

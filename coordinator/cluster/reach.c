@@ -35,6 +35,7 @@ static enum muster_status agent_init(struct agent *agent, int connect_s, struct 
 {
     const char *text = getenv("OMPI_MCA_plm_rsh_agent");
     char *rest = NULL;
+    text = text != NULL ? text : getenv("PRTE_MCA_plm_ssh_agent");
     *agent = (struct agent){.storage = alloc_text(text != NULL && text[0] != '\0' ? text : "ssh")};
     if (agent->storage == NULL)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to ask the hosts");

@@ -27,9 +27,10 @@ struct reach_answer {
 };
 
 /**
- * Asks hosts, all at once: those of a file through ssh or what OMPI_MCA_plm_rsh_agent names, those of an
- * allocation by srun. This host is good without being asked. \param answers  one for each host \return not
- * MUSTER_OK when the question could not be asked at all (no ssh, no srun); the answers mean nothing then.
+ * Asks hosts, all at once: those of a file through ssh or what OMPI_MCA_plm_rsh_agent (5.0:
+ * PRTE_MCA_plm_ssh_agent) names, those of an allocation by srun. This host is good without being asked.
+ * \param answers  one for each host \return not MUSTER_OK when the question could not be asked at all (no
+ * ssh, no srun); the answers mean nothing then.
  */
 enum muster_status reach_ask(const struct hosts *hosts, const struct reach_question *question,
                              struct reach_answer *answers, struct muster_error *err);

@@ -16,9 +16,9 @@ deadline_s=150 # daemons and ssh on a busy machine
 
 declare -A host_pid
 ssh_folder=$folder/ssh
-export OMPI_MCA_plm_rsh_agent="ssh -F $ssh_folder/config"
+export OMPI_MCA_plm_rsh_agent="ssh -F $ssh_folder/config" PRTE_MCA_plm_ssh_agent="ssh -F $ssh_folder/config"
 export OMPI_MCA_pml=ob1
-unset OMPI_MCA_btl OMPI_MCA_btl_vader_backing_directory OMPI_MCA_orte_tmpdir_base
+unset OMPI_MCA_btl OMPI_MCA_btl_vader_backing_directory OMPI_MCA_orte_tmpdir_base PRTE_MCA_prte_tmpdir_base
 
 ssh_configure() {
     mkdir -p "$ssh_folder"

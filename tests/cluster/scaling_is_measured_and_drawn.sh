@@ -57,12 +57,12 @@ grep -q predicted predicted.run/scale/strong-time.svg || fail "the picture lacks
 cat >agent <<'AGENT'
 #!/bin/sh
 shift
-exec sh -c "exec $*"
+exec sh -c "$*"
 AGENT
 chmod 755 agent
 printf 'alpha slots=1\nbeta slots=1\n' >hosts
 export OMPI_MCA_btl=self,tcp
-export OMPI_MCA_plm_rsh_agent=$folder/agent
+export OMPI_MCA_plm_rsh_agent=$folder/agent PRTE_MCA_plm_ssh_agent=$folder/agent
 muster scale predicted.yaml --weak --ranks 1,2 --steps 2 --warmup 0 --repeat 1 --hostfile hosts --set seed=3
 must_exit 0
 cp predicted.run/scale/weak.csv "$scale/weak.csv"
@@ -72,7 +72,7 @@ grep -q '^seed: 3$' predicted.run/scale/weak-2.yaml || fail "what the command li
 muster scale demo.yaml --ranks 1,4 --hostfile hosts
 must_exit 2
 must_say '4 ranks, but hosts has 2 places'
-unset OMPI_MCA_plm_rsh_agent
+unset OMPI_MCA_plm_rsh_agent PRTE_MCA_plm_ssh_agent
 
 muster scale demo.yaml --ranks 1,16 --steps 3
 must_exit 2

@@ -6,6 +6,7 @@
  *   parent:N  sends signal N to its parent        await:N   waits for signal N and reports it
  *   raise:N   dies of signal N                    exit:N    ends
  *   orphan:0  leaves a child that hears nothing   banner:0  says what mpirun says of a killed rank
+ *   lost:0    says what mpirun 5.0 says of a lost host
  *   hang:0    waits for SIGKILL
  */
 #include <signal.h>
@@ -75,6 +76,11 @@ static void play(const sigset_t *set, const char *verb, int number)
         fputs("a rank's last words\n"
               "--------------------------------------------------------------------------\n"
               "mpirun noticed that process rank 3 with PID 0 on node node07 exited on signal 9 (Killed).\n"
+              "--------------------------------------------------------------------------\n",
+              stderr);
+    } else if (strcmp(verb, "lost") == 0) {
+        fputs("--------------------------------------------------------------------------\n"
+              "PRTE has lost communication with a remote daemon.\n"
               "--------------------------------------------------------------------------\n",
               stderr);
     } else if (strcmp(verb, "hang") == 0) {

@@ -106,6 +106,9 @@ START_TEST(every_other_end_has_a_cause)
     ck_assert_str_eq(outcome.cause, "the run failed (mpirun returned 3)");
     ck_assert_int_eq(run_fake("exit:205"), 1);
     ck_assert_str_eq(outcome.cause, "a host was lost (mpirun returned 205)");
+    ck_assert_int_eq(run_fake("lost:0 exit:0"), 1);
+    ck_assert(outcome.failed && outcome.host_lost);
+    ck_assert_str_eq(outcome.cause, "a host was lost (mpirun returned 0)");
     ck_assert_int_eq(run_fake("raise:9"), 1);
     ck_assert_str_eq(outcome.cause, "mpirun was killed by signal 9 (Killed)");
 }

@@ -24,6 +24,8 @@ static const char *const settings[] = {
     "OMPI_MCA_rmaps_base_oversubscribe",
     "OMPI_MCA_mpi_yield_when_idle",
     "OMPI_MCA_hwloc_base_binding_policy",
+    "PRTE_MCA_rmaps_default_mapping_policy",
+    "PRTE_MCA_hwloc_default_binding_policy",
     "OMPI_MCA_pml",
     "OMPI_MCA_btl",
     "SLURM_JOB_NUM_NODES",
@@ -160,6 +162,18 @@ START_TEST(what_mpirun_says_of_every_end_is_taken_out)
                "the job to be terminated. The first process to do so was:\n\n"
                "  Process name: [[7832,1],2]\n  Exit code:    75\n" DASHES "last\n",
                "first\nlast\n");
+    expect_fed(DASHES "prterun detected that one or more processes exited with non-zero status,\n"
+                      "thus causing the job to be terminated. The first process to do so was:\n\n"
+                      "   Process name: [prterun-vm-200@1,1]\n   Exit code:    3\n" DASHES DASHES
+                      "MPI_ABORT was invoked on rank 1 in communicator MPI_COMM_WORLD\n"
+                      "  Proc: [[54375,1],1]\n  Errorcode: 1\n\n"
+                      "NOTE: invoking MPI_ABORT causes Open MPI to kill all MPI processes.\n"
+                      "You may or may not see output from other processes, depending on\n"
+                      "exactly when Open MPI kills them.\n" DASHES DASHES
+                      "prterun has exited due to process rank 1 with PID 0 on node vm calling\n"
+                      "\"abort\". This may have caused other processes in the application to be\n"
+                      "terminated by signals sent by prterun (as reported here).\n" DASHES "last\n",
+               "last\n");
     expect_fed("mpirun: Forwarding signal 10 to job\n"
                "[vm:29398] 2 more processes have sent help message help-mpi-api.txt / mpi-abort\n"
                "[vm:29398] Set MCA parameter \"orte_base_help_aggregate\" to 0 to see all\n",
@@ -176,6 +190,12 @@ START_TEST(a_rank_that_mpirun_names_is_kept)
     ck_assert_int_eq(banners.rank, 12);
     ck_assert_str_eq(banners.host, "n-1.x");
     ck_assert_str_eq(line.data, "");
+    banners = feed(DASHES "prterun noticed that process rank 2 with PID 25 on node n2 exited on\n"
+                          "signal 9 (Killed).\n" DASHES,
+                   1000, &line);
+    ck_assert_int_eq(banners.rank, 2);
+    ck_assert_str_eq(banners.host, "n2");
+    ck_assert_str_eq(line.data, "");
     ck_assert_int_eq(feed("rank 3\n", 1000, &line).rank, -1);
 }
 END_TEST
@@ -185,6 +205,10 @@ START_TEST(everything_else_passes_unchanged)
     static const char other[] = DASHES "There are not enough slots available\n" DASHES "and so on";
     expect_fed(other, other);
     expect_fed(DASHES "never closed\n", DASHES "never closed\n");
+    static const char early[] =
+        DASHES "prterun has exited due to process rank 1 with PID 100 on node vm exiting\n"
+               "improperly. There are three reasons this could occur:\n" DASHES;
+    expect_fed(early, early);
     expect_fed("mpirun noticed that process rank 1 but outside a banner\n",
                "mpirun noticed that process rank 1 but outside a banner\n");
     expect_fed(DASHES "MPI_ABORT was invoked on rank 1 in communicator MPI_COMM_WORLD\n"
@@ -245,6 +269,36 @@ START_TEST(what_one_mpirun_left_is_removed_and_nothing_else)
 }
 END_TEST
 
+/* Process ids and the numbers that Open MPI 5.0.7 gave their jobs on a host called vm. */
+START_TEST(segments_of_the_next_version_are_told_by_the_name_of_their_job)
+{
+    static const struct {
+        int pid;
+        const char *job;
+    } seen[] = {{9, "10aa0001"}, {86, "e61f0001"}, {140, "9ec60001"}};
+    const unsigned user = (unsigned)geteuid();
+    char session[64], newer[64], segments[3][64];
+    program_folder_enter();
+    ck_assert_int_eq(fs_folder_create("shm", NULL), MUSTER_OK);
+    for (int i = 0; i < 3; i++) {
+        snprintf(segments[i], sizeof segments[i], "shm/sm_segment.vm.%u.%s.1", user, seen[i].job);
+        program_write(segments[i], "");
+    }
+    for (int i = 0; i < 3; i++) {
+        snprintf(session, sizeof session, "tmp/prterun.vm.%d.%u", seen[i].pid, user);
+        snprintf(newer, sizeof newer, "tmp/prterun.vm.%d.%u", 1000 + i, user);
+        launch_leftovers_remove_named("tmp", "shm", "vm", seen[i].pid); /* no session: it ended by itself */
+        ck_assert(fs_exists(segments[i]));
+        ck_assert_int_eq(fs_folder_create(session, NULL), MUSTER_OK);
+        ck_assert_int_eq(fs_folder_create(newer, NULL), MUSTER_OK);
+        launch_leftovers_remove_named("tmp", "shm", "vm", seen[i].pid);
+        ck_assert(!fs_exists(session) && !fs_exists(segments[i]) && fs_exists(newer));
+        ck_assert(i == 2 || fs_exists(segments[i + 1]));
+    }
+    program_folder_leave();
+}
+END_TEST
+
 START_TEST(segments_stay_when_the_session_does_not_name_its_job)
 {
     static const char *const contacts[] = {"",          "nonsense", "0.0;", "1643642881.0;", "99999999999.0;",
@@ -274,6 +328,7 @@ int main(void)
     tcase_add_test(cases, a_rank_that_mpirun_names_is_kept);
     tcase_add_test(cases, everything_else_passes_unchanged);
     tcase_add_test(cases, what_one_mpirun_left_is_removed_and_nothing_else);
+    tcase_add_test(cases, segments_of_the_next_version_are_told_by_the_name_of_their_job);
     tcase_add_test(cases, segments_stay_when_the_session_does_not_name_its_job);
     suite_add_tcase(suite, cases);
     return suite_run(suite);

@@ -8,7 +8,8 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-# What the limited rank may write lies between what Open MPI needs for itself (4 MiB) and a shard (6 MB).
+# What the limited rank may write lies between what Open MPI needs for itself and a shard (6 MB).
+export OMPI_MCA_btl_vader_segment_size=$((4 << 20))
 limit_kib=4608
 
 # limited RANKS NAME: as worker, but rank 1 can write no file above the limit.

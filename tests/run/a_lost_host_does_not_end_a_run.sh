@@ -8,7 +8,7 @@
 . "$(dirname "$0")/lib.sh"
 unset OMPI_MCA_odls_base_sigkill_timeout OMPI_MCA_pml
 export OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo
-export OMPI_MCA_plm_rsh_agent=$folder/agent
+export OMPI_MCA_plm_rsh_agent=$folder/agent PRTE_MCA_plm_ssh_agent=$folder/agent
 
 cat >"$folder/agent" <<AGENT
 #!/bin/sh
@@ -16,7 +16,7 @@ host=\$1
 shift
 [ ! -e "$folder/gone-\$host" ] || exit 255
 [ "\${1%% *}" = test ] || echo \$\$ >"$folder/daemon-\$host"
-exec sh -c "exec \$*"
+exec sh -c "\$*"
 AGENT
 chmod 755 "$folder/agent"
 printf 'alpha slots=2\nbeta slots=2\n' >"$folder/hosts"

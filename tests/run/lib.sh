@@ -13,7 +13,7 @@ shared=$(mktemp -d -p /dev/shm muster-run.XXXXXX 2>/dev/null || echo "$folder")
 job_pid=
 status=0
 hash=
-export OMPI_MCA_orte_tmpdir_base=$folder OMPI_MCA_btl_vader_backing_directory=$shared
+export OMPI_MCA_orte_tmpdir_base=$folder PRTE_MCA_prte_tmpdir_base=$folder OMPI_MCA_btl_vader_backing_directory=$shared
 export OMPI_MCA_odls_base_sigkill_timeout=0 # what is left of a job whose rank died ends at once
 # A test of one thing must not depend on what its starter exported for another.
 unset MUSTER_LIVE OMP_NUM_THREADS DNNL_MAX_CPU_ISA
