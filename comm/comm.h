@@ -67,6 +67,7 @@ struct comm {
     const int *node_of;         /* [size] the host of each rank; NULL: all are on one */
     struct comm_local *local; /* memory that ranks of a host share (comm/local.h); NULL: none, on all ranks */
     bool any_thread;          /* calls may come from any thread, one at a time */
+    bool returns_early;       /* a call may return before its work is done: begin_after, end_before */
     _Atomic int64_t sequence; /* number of the collective in progress or last done; a watchdog reads it */
     int64_t bytes_sent; /* payload handed to other ranks, by messages once per receiver, through shared memory
                            once */

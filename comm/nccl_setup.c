@@ -79,6 +79,9 @@ static enum muster_status local_prepare(struct setup *setup, struct comm *bootst
     if (n) {
         n->base = *bootstrap;
         n->base.local = NULL; /* device memory is not shared this way */
+        n->base.any_thread =
+            false; /* the caller's thread orders the streams, by begin_after and end_before */
+        n->base.returns_early = true;
         n->base.ops = &comm_nccl_ops;
         n->base.sequence = n->base.bytes_sent = n->base.bytes_across = 0;
         n->bootstrap = bootstrap;

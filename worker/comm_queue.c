@@ -23,7 +23,7 @@ struct comm_queue {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool running, leave;
+    bool overlaps, running, leave;
     struct comm_queue_entry ring[COMM_QUEUE_TASKS]; /* from here on under the lock */
     int64_t started, finished;
     enum muster_status status;
@@ -79,8 +79,9 @@ enum muster_status comm_queue_create(struct comm *comm, struct kernels *kernels,
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the queue of communication");
     queue->comm = comm;
     queue->kernels = kernels;
+    queue->overlaps = overlap && comm->size > 1 && (comm->any_thread || comm->returns_early);
     enum muster_status status = MUSTER_OK;
-    if (overlap && comm->size > 1 && comm->any_thread)
+    if (queue->overlaps && comm->any_thread)
         status = comm_queue_start_thread(queue, err);
     if (status) {
         comm_queue_destroy(queue);
@@ -108,7 +109,7 @@ void comm_queue_destroy(struct comm_queue *queue)
 
 bool comm_queue_overlaps(const struct comm_queue *queue)
 {
-    return queue->running || (queue->comm->size > 1 && kernels_stream(queue->kernels));
+    return queue->overlaps;
 }
 
 enum muster_status comm_queue_start(struct comm_queue *queue, comm_queue_task task, void *context, int number,

@@ -17,7 +17,8 @@ struct comm_queue;
 /** Collective calls and their own arithmetic; `number` is the starter's. */
 typedef enum muster_status (*comm_queue_task)(void *context, int number, struct muster_error *err);
 
-/** \param overlap  use a thread where the communicator needs one for overlap; all but `out` is by reference
+/** \param overlap  whether tasks are to proceed while the rank computes, where the communicator lets them: on
+ * a thread of the queue, or because its calls return early. All but `out` is by reference
  */
 enum muster_status comm_queue_create(struct comm *comm, struct kernels *kernels, bool overlap,
                                      struct comm_queue **out, struct muster_error *err);

@@ -302,6 +302,10 @@ void cuda_emulation_launch(dim3 grid, dim3 size, size_t shared_bytes, cudaStream
         standin_error(cudaErrorInvalidConfiguration);
         return;
     }
+    if (!standin_device_suits(stream)) {
+        standin_error(cudaErrorInvalidResourceHandle);
+        return;
+    }
     if (!emulation_open()) {
         standin_error(cudaErrorMemoryAllocation);
         return;

@@ -2,8 +2,9 @@
  *
  * A stand-in for the CUDA runtime on host memory, for tests on machines without a GPU. It exports the real
  * names of the functions that muster calls; this header has what exists only here. Streams run their work at
- * once; while one is being captured its work is kept instead and run by cudaGraphLaunch. Fresh memory is
- * filled with 0xff bytes (NaN in every float format). What is not imitated: time, and work that overlaps.
+ * once, or as late as they may; while one is being captured its work is kept instead and run by
+ * cudaGraphLaunch. Fresh memory is filled with 0xff bytes (NaN in every float format). What is not imitated:
+ * time.
  *
  * The environment, read at each use:
  *   MUSTER_STANDIN_DEVICES   devices that exist (1)
@@ -12,6 +13,8 @@
  * host function that reads a device pointer crashes (read once, at the first use) MUSTER_EMULATION_ORDER
  * order of blocks, and of warps and lanes between barriers: "forward" (the default), "reverse", or a number
  * that seeds a shuffle
+ *   MUSTER_STANDIN_DEFER     1: work on a stream runs when somebody waits for it, and nothing before that
+ * which no event makes it wait for; greater: a seed with which streams run ahead now and then (read once)
  *   MUSTER_STANDIN_COUNTS    path to which, with the process id behind it, a process writes at its end what
  * it asked for: a line "what direct in-graphs" each: kernels by name, library, fill, copy_…, graph, wait,
  * event, allocation
@@ -39,6 +42,9 @@ const char *cuda_standin_fault(void);
 
 /** Forgets faults and errors. */
 void cuda_standin_reset(void);
+
+/** A bit for each device that has a context, which takes some hundred MB there: of each that was selected. */
+uint64_t cuda_standin_contexts(void);
 
 /** Blocks of device and pinned memory that have not been freed. */
 int64_t cuda_standin_live(void);

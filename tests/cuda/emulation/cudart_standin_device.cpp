@@ -16,6 +16,7 @@ enum { DEVICE_FAULT_TEXT = 256 };
 static char device_fault[DEVICE_FAULT_TEXT];
 static thread_local cudaError_t device_last_error = cudaSuccess;
 static thread_local int device_current;
+static uint64_t device_contexts; /* a bit for each device that has one */
 
 std::recursive_mutex &standin_lock()
 {
@@ -148,7 +149,21 @@ cudaError_t cudaSetDevice(int device)
     if (!device_exists(device))
         return standin_error(cudaErrorInvalidDevice);
     device_current = device;
+    (void)standin_device();
     return cudaSuccess;
+}
+
+int standin_device()
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    device_contexts |= UINT64_C(1) << device_current;
+    return device_current;
+}
+
+uint64_t cuda_standin_contexts(void)
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    return device_contexts;
 }
 
 cudaError_t cudaGetDevice(int *device)

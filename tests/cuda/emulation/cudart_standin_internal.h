@@ -7,6 +7,7 @@
 #define MUSTER_TESTS_CUDA_CUDART_STANDIN_INTERNAL_H
 
 #include <functional>
+#include <memory>
 #include <mutex>
 
 #include "cudart_standin.h"
@@ -27,6 +28,33 @@ cudaError_t standin_submit(cudaStream_t stream, const char *what, std::function<
 
 /* One more of `what`, asked for by the host or by the launch of a graph. */
 void standin_count(const char *what, bool in_graph);
+
+/* A place in a stream's work; shared, because an event may be recorded again while others wait for it. */
+struct standin_mark {
+    int stream;
+    bool reached;
+    int64_t time_us;
+};
+typedef std::shared_ptr<standin_mark> standin_marker;
+
+/* Work that is put off; streams by number. To be called with the lock held. */
+bool standin_defers();
+void standin_put_off(int stream, std::function<void()> run);
+void standin_put_wait(int stream, const standin_marker &marker);
+
+/* Runs one piece that the mark needs; all of a stream; all of all. */
+void standin_step(const standin_marker &marker);
+void standin_drain(int stream);
+void standin_drain_all();
+
+/* All that a stream was given and that is not being captured has run. NULL: nothing is ever put off there. */
+void standin_finish(cudaStream_t stream);
+
+/* Kernels are refused by a stream of another device than the calling thread's. */
+bool standin_device_suits(cudaStream_t stream);
+
+/* The calling thread's device, on which there is a context from now on. */
+int standin_device();
 
 /* True while the calling thread may not allocate or wait because it captures a stream. */
 bool standin_capturing();

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <map>
+#include <vector>
 
 #include "cudart_standin_internal.h"
 
@@ -78,6 +79,7 @@ static cudaError_t memory_allocate(void **pointer, size_t bytes, enum standin_me
     if (bytes == 0)
         return cudaSuccess;
     standin_count("allocation", false);
+    (void)standin_device();
     if (kind == STANDIN_DEVICE && memory.device_bytes + bytes > memory_total())
         return standin_error(cudaErrorMemoryAllocation);
     standin_block block = {bytes, 0, kind};
@@ -106,6 +108,9 @@ static cudaError_t memory_free(void *pointer, enum standin_memory kind)
     std::lock_guard<std::recursive_mutex> guard(standin_lock());
     if (pointer == nullptr)
         return cudaSuccess;
+    if (standin_capturing())
+        return standin_error(cudaErrorStreamCaptureUnsupported);
+    standin_drain_all(); /* who frees memory waits for the device */
     auto entry = memory.blocks.find(static_cast<char *>(pointer));
     if (entry == memory.blocks.end() || entry->second.kind != kind)
         return standin_error(cudaErrorInvalidValue);
@@ -189,6 +194,25 @@ static bool memory_suits(const void *pointer, size_t bytes, bool device, bool an
     return whole && (any || device == (kind == STANDIN_DEVICE));
 }
 
+/* From memory that is not pinned the bytes are taken at once; to such memory the copy is over on return. */
+static cudaError_t memory_copy(void *to, const void *from, size_t bytes, const char *what,
+                               cudaStream_t stream)
+{
+    bool whole;
+    enum cudaStreamCaptureStatus capturing;
+    std::shared_ptr<std::vector<char>> taken;
+    const char *first = static_cast<const char *>(from);
+    (void)cudaStreamIsCapturing(stream, &capturing);
+    if (standin_defers() && capturing == cudaStreamCaptureStatusNone &&
+        standin_memory_of(from, bytes, &whole) == STANDIN_HOST)
+        taken.reset(new std::vector<char>(first, first + bytes));
+    const cudaError_t result =
+        standin_submit(stream, what, [=]() { memmove(to, taken != nullptr ? taken->data() : first, bytes); });
+    if (standin_memory_of(to, bytes, &whole) == STANDIN_HOST)
+        standin_finish(stream);
+    return result;
+}
+
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream)
 {
@@ -204,7 +228,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
                        : to_device              ? "copy_to_device"
                        : from_device            ? "copy_to_host"
                                                 : "copy";
-    return standin_submit(stream, what, [=]() { memmove(to, from, bytes); });
+    return memory_copy(to, from, bytes, what, stream);
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind)

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Streams, events and graphs of the stand-in. Work runs when it is submitted, so waiting never has anything
- * to wait for; what is imitated is capture: which calls it records, which it forbids, and how an event
- * carries it to a second stream that has to come back before it ends.
+ * Streams, events and graphs of the stand-in. Work runs when it is submitted, or is put off until somebody
+ * waits for it (cudart_standin_defer.cpp). Capture is imitated: which calls it records, which it forbids, and
+ * how an event carries it to a second stream that has to come back before it ends.
  */
-#include <memory>
 #include <vector>
 
 #include "cudart_standin_internal.h"
@@ -31,7 +30,8 @@ struct standin_capture {
 };
 
 struct CUstream_st {
-    std::shared_ptr<standin_capture> capture; /* NULL: work runs at once */
+    int number, device;
+    std::shared_ptr<standin_capture> capture; /* NULL: work runs */
     bool joined;                              /* its work has been waited for by another member */
 };
 
@@ -39,10 +39,10 @@ struct CUstream_st {
 static int64_t stream_time_us;
 
 struct CUevent_st {
+    int device;
     std::shared_ptr<standin_capture> capture; /* recorded inside one */
-    int64_t time_us;
     struct CUstream_st *stream;
-    bool recorded;
+    standin_marker mark; /* NULL: never recorded */
 };
 
 /* The capture that the calling thread began and has not ended. */
@@ -61,6 +61,7 @@ static void stream_run(const std::function<void()> &work)
     standin_memory_open();
     work();
     standin_memory_close();
+    stream_time_us++;
 }
 
 static cudaError_t stream_submit(cudaStream_t stream, standin_work work, bool in_graph)
@@ -74,8 +75,10 @@ static cudaError_t stream_submit(cudaStream_t stream, standin_work work, bool in
         return cudaSuccess;
     }
     standin_count(work.what, in_graph);
-    stream_time_us++;
-    stream_run(work.run);
+    if (named && standin_defers())
+        standin_put_off(stream->number, [=]() { stream_run(work.run); });
+    else
+        stream_run(work.run);
     return cuda_standin_fault()[0] != '\0' ? standin_error(cudaErrorLaunchFailure) : cudaSuccess;
 }
 
@@ -88,13 +91,31 @@ cudaError_t standin_submit(cudaStream_t stream, const char *what, std::function<
 cudaError_t cuda_standin_enqueue(cudaStream_t stream, void (*run)(void *data), const void *data, size_t bytes)
 {
     const char *first = static_cast<const char *>(data);
+    if (!standin_device_suits(stream))
+        return standin_error(cudaErrorInvalidResourceHandle);
     std::shared_ptr<std::vector<char>> copy(new std::vector<char>(first, first + bytes));
     return standin_submit(stream, "library", [=]() { run(copy->data()); });
 }
 
+void standin_finish(cudaStream_t stream)
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    if (stream != nullptr && stream->capture == nullptr)
+        standin_drain(stream->number);
+}
+
+bool standin_device_suits(cudaStream_t stream)
+{
+    return stream == nullptr || stream->device == standin_device();
+}
+
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
 {
+    static int count;
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
     *stream = new CUstream_st();
+    (*stream)->number = count++;
+    (*stream)->device = standin_device();
     return cudaSuccess;
 }
 
@@ -112,6 +133,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
     if (stream == nullptr)
         return standin_error(cudaErrorInvalidResourceHandle);
+    standin_finish(stream);
     delete stream;
     return cudaSuccess;
 }
@@ -124,6 +146,7 @@ static cudaError_t stream_wait(cudaStream_t stream)
         stream->capture->invalid = true;
         return standin_error(cudaErrorStreamCaptureUnsupported);
     }
+    standin_finish(stream);
     return cuda_standin_fault()[0] != '\0' ? standin_error(cudaErrorLaunchFailure) : cudaSuccess;
 }
 
@@ -143,6 +166,8 @@ cudaError_t cudaDeviceSynchronize(void)
     if (standin_capturing())
         return standin_error(cudaErrorStreamCaptureUnsupported);
     standin_count("wait", false);
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    standin_drain_all();
     return stream_wait(nullptr);
 }
 
@@ -163,6 +188,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
 {
     *event = new CUevent_st();
+    (*event)->device = standin_device();
     return cudaSuccess;
 }
 
@@ -182,39 +208,69 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
     std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    if (stream != nullptr && stream->device != event->device)
+        return standin_error(cudaErrorInvalidResourceHandle);
     standin_count("event", false);
-    event->recorded = true;
+    const standin_marker mark(new standin_mark{stream != nullptr ? stream->number : -1, false, 0});
+    const auto reach = [=]() {
+        mark->reached = true;
+        mark->time_us = stream_time_us;
+    };
+    event->mark = mark;
     event->stream = stream;
-    event->time_us = stream_time_us;
     event->capture = stream != nullptr ? stream->capture : nullptr;
+    if (stream != nullptr && stream->capture == nullptr && standin_defers())
+        standin_put_off(stream->number, reach);
+    else
+        reach();
     return cudaSuccess;
 }
 
+/* Who asks is not answered at once, and sees the work go on. Unlike an error, a look too early is not
+ * remembered for the next cudaGetLastError (CUDA C++ Programming Guide, Error Checking). */
 cudaError_t cudaEventQuery(cudaEvent_t event)
 {
-    return event->capture != nullptr ? standin_error(cudaErrorCapturedEvent) : cudaSuccess;
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    if (event->capture != nullptr)
+        return standin_error(cudaErrorCapturedEvent);
+    if (event->mark == nullptr || event->mark->reached)
+        return cudaSuccess;
+    standin_step(event->mark);
+    return cudaErrorNotReady;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     standin_count("wait", false);
-    return cudaEventQuery(event);
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    if (event->capture != nullptr)
+        return standin_error(cudaErrorCapturedEvent);
+    while (event->mark != nullptr && !event->mark->reached)
+        standin_step(event->mark);
+    return cudaSuccess;
 }
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end)
 {
-    *ms = (float)(end->time_us - start->time_us) / 1e3f;
-    return start->recorded && end->recorded ? cudaSuccess : standin_error(cudaErrorInvalidResourceHandle);
+    if (start->mark == nullptr || end->mark == nullptr || start->device != end->device)
+        return standin_error(cudaErrorInvalidResourceHandle);
+    if (!start->mark->reached || !end->mark->reached)
+        return standin_error(cudaErrorNotReady);
+    *ms = (float)(end->mark->time_us - start->mark->time_us) / 1e3f;
+    return cudaSuccess;
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned)
 {
     std::lock_guard<std::recursive_mutex> guard(standin_lock());
     if (event->capture == nullptr) {
-        if (stream == nullptr || stream->capture == nullptr)
+        if (stream == nullptr || stream->capture == nullptr) {
+            if (event->mark != nullptr && !event->mark->reached && stream != nullptr)
+                standin_put_wait(stream->number, event->mark);
             return cudaSuccess;
-        stream->capture->invalid = stream->capture->invalid || event->recorded;
-        return event->recorded ? standin_error(cudaErrorStreamCaptureIsolation) : cudaSuccess;
+        }
+        stream->capture->invalid = stream->capture->invalid || event->mark != nullptr;
+        return event->mark != nullptr ? standin_error(cudaErrorStreamCaptureIsolation) : cudaSuccess;
     }
     if (stream == nullptr || (stream->capture != nullptr && stream->capture != event->capture))
         return standin_error(cudaErrorStreamCaptureImplicit);
@@ -275,6 +331,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsig
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream)
 {
     std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    if (!standin_device_suits(stream))
+        return standin_error(cudaErrorInvalidResourceHandle);
     standin_count("graph", false);
     for (const standin_work &work : exec->work) {
         cudaError_t result = stream_submit(stream, work, true);
