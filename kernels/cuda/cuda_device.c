@@ -88,18 +88,14 @@ static void cuda_device_describe(const struct cudaDeviceProp *properties, struct
     info->memory_bytes = (int64_t)properties->totalGlobalMem;
 }
 
-/* Free memory is asked of the selected device; the thread's own selection is put back. */
+/* Free memory is asked of the selected device. The thread's former selection is not put back: to select a
+ * device makes a context on it, and every rank of a host would take some hundred MB of its first GPU. */
 static enum muster_status cuda_device_free_bytes(int device, int64_t *bytes, struct muster_error *err)
 {
     size_t free_bytes = 0, total_bytes = 0;
-    int before = 0;
-    enum muster_status status = cuda_check(cudaGetDevice(&before), "device information", err);
-    if (status != MUSTER_OK)
-        return status;
-    status = cuda_check(cudaSetDevice(device), "device information", err);
+    enum muster_status status = cuda_check(cudaSetDevice(device), "device information", err);
     if (status == MUSTER_OK)
         status = cuda_check(cudaMemGetInfo(&free_bytes, &total_bytes), "device information", err);
-    (void)cudaSetDevice(before);
     *bytes = (int64_t)free_bytes;
     return status;
 }

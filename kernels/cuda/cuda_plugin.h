@@ -14,8 +14,8 @@
 extern "C" {
 #endif
 
-/** Grows with every change of the structs of this header or of kernels.h. */
-enum { CUDA_PLUGIN_VERSION = 3 };
+/** Grows with every change of the structs of this header, of kernels.h or of comm.h. */
+enum { CUDA_PLUGIN_VERSION = 4 };
 
 struct cuda_device_info {
     char name[96];
@@ -36,8 +36,9 @@ struct cuda_plugin {
     int version;
     /* UNSUPPORTED, saying so, where there is no driver or no device */
     enum muster_status (*device_count)(int *count, struct muster_error *err);
+    /* selects the device for the calling thread, as does kernels_create, and uses no other */
     enum muster_status (*device_info)(int device, struct cuda_device_info *info, struct muster_error *err);
-    /* Selects the device for the calling thread. base.scratch is NULL: the caller sets scratch and
+    /* base.scratch is NULL: the caller sets scratch and
      * scratch_bytes (device memory, ops_device_scratch_bytes) before the first operation. */
     enum muster_status (*kernels_create)(const struct cuda_kernels_options *options, struct kernels **out,
                                          struct muster_error *err);

@@ -25,6 +25,10 @@ muster_test(test_cuda_engine SOURCES test_cuda_engine.c ../worker/engine_fixture
 add_dependencies(test_cuda_engine muster_cuda_emulated)
 set_property(TEST test_cuda_engine APPEND PROPERTY ENVIRONMENT
   "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_emulated>")
+muster_test(test_cuda_devices SOURCES test_cuda_devices.c LINKS muster_kernels LABELS cuda)
+add_dependencies(test_cuda_devices muster_cuda_emulated)
+set_property(TEST test_cuda_devices APPEND PROPERTY ENVIRONMENT
+  "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_emulated>")
 # No host code may touch device memory; looking costs seconds, so one test looks.
 set_property(TEST test_cuda_table APPEND PROPERTY ENVIRONMENT MUSTER_STANDIN_PROTECT=1)
 
