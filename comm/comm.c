@@ -27,6 +27,12 @@ void comm_destroy(struct comm *c)
         c->ops->destroy(c);
 }
 
+void comm_give_up(struct comm *c)
+{
+    if (c && c->ops->give_up)
+        c->ops->give_up(c);
+}
+
 void comm_timeout_set(struct comm *c, int64_t timeout_ms)
 {
     c->timeout_ms = timeout_ms;

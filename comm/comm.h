@@ -20,6 +20,8 @@
 
 struct comm;
 
+enum { COMM_MARKS = 64 };
+
 struct comm_ops {
     const char *name;
     void (*destroy)(struct comm *c);
@@ -44,9 +46,15 @@ struct comm_ops {
                                          struct muster_error *err);
     /* The two that order a communicator on device memory with the computation; on the host they do nothing.
      * begin_after: what is called from now on waits for all that `stream` holds so far. end_before: what
-     * `stream` gets from now on waits for all that was called so far. */
+     * `stream` gets from now on waits for all that was called so far, and so does the caller, as long as the
+     * time limit lets it. */
     enum muster_status (*begin_after)(struct comm *c, void *stream, struct muster_error *err);
     enum muster_status (*end_before)(struct comm *c, void *stream, struct muster_error *err);
+    /* Where calls return early: mark remembers all that was called so far as mark 0 … COMM_MARKS-1, and what
+     * `stream` gets after wait_mark waits for that. The caller goes on: end_before comes before it waits for
+     * the stream. NULL elsewhere. */
+    enum muster_status (*mark)(struct comm *c, int mark, struct muster_error *err);
+    enum muster_status (*wait_mark)(struct comm *c, void *stream, int mark, struct muster_error *err);
     /* out = the sum of `count` floats of each term where the buffers are (exact_reduce's adds), in order with
      * the calls above; out may be one of the terms. NULL on the host: the caller adds itself. */
     enum muster_status (*sum_f32)(struct comm *c, float *out, const struct tree_terms *terms, int64_t count,
@@ -55,6 +63,8 @@ struct comm_ops {
     enum muster_status (*local_barrier)(struct comm *c, struct muster_error *err);
     /* "shared memory", "NVLink", "InfiniBand", "sockets"… as read back, for people; never NULL */
     const char *(*transport)(struct comm *c);
+    /* see comm_give_up; NULL where nothing has to be done */
+    void (*give_up)(struct comm *c);
     /* Ends every rank of the job with this exit code; does not return where the transport can do that. */
     void (*abort)(struct comm *c, int exit_code);
 };
@@ -67,7 +77,7 @@ struct comm {
     const int *node_of;         /* [size] the host of each rank; NULL: all are on one */
     struct comm_local *local; /* memory that ranks of a host share (comm/local.h); NULL: none, on all ranks */
     bool any_thread;          /* calls may come from any thread, one at a time */
-    bool returns_early;       /* a call may return before its work is done: begin_after, end_before */
+    bool returns_early;       /* a call may return before its work is done; then there are marks */
     _Atomic int64_t sequence; /* number of the collective in progress or last done; a watchdog reads it */
     int64_t bytes_sent; /* payload handed to other ranks, by messages once per receiver, through shared memory
                            once */
@@ -119,8 +129,13 @@ enum muster_status comm_mpi_hierarchy_set(struct comm *c, bool on, struct muster
  */
 void comm_timeout_set(struct comm *c, int64_t timeout_ms);
 
-/** Ends MPI too when the communicator started it. Takes NULL. */
+/** Ends MPI too when the communicator started it. Waits for the other ranks, which do the same. Takes NULL.
+ */
 void comm_destroy(struct comm *c);
+
+/** This rank has failed, and the others do not know yet: comm_destroy, which is all that may follow, will not
+ * wait for them. What waits for a collective on the GPU goes on. Takes NULL. */
+void comm_give_up(struct comm *c);
 
 enum muster_status comm_barrier(struct comm *c, struct muster_error *err);
 enum muster_status comm_broadcast(struct comm *c, void *data, int64_t bytes, int root,

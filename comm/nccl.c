@@ -5,9 +5,9 @@
  * time. What runs on the GPU cannot be cut short by waiting less: when a deadline passes or an error shows,
  * ncclCommAbort ends the kernels, and the communicator is good for nothing more.
  *
- * The host waits for the GPU in two calls only, barrier and end_before. A stream of the caller never waits
- * for a collective that might not end: without that, one lost rank would stop the others inside
- * cudaStreamSynchronize, where no deadline reaches them.
+ * The host waits for the GPU in two calls only, barrier and end_before. A stream of the caller may wait for a
+ * mark, hence for a collective that might not end; so end_before comes before the host waits for that stream:
+ * one lost rank would stop the others inside cudaStreamSynchronize, where no deadline reaches them.
  *
  * ncclCommAbort wants no thread inside NCCL. Calls come from one thread at a time, but comm_abort may come
  * from a watchdog: `inside` keeps the two apart.
@@ -371,6 +371,25 @@ static enum muster_status nccl_end_before(struct comm *c, void *stream, struct m
     return status != MUSTER_OK ? status : comm_nccl_leave_idle(n, "", ncclSuccess, err);
 }
 
+static enum muster_status nccl_mark(struct comm *c, int mark, struct muster_error *err)
+{
+    struct comm_nccl *n = nccl_of(c);
+    enum muster_status status = comm_nccl_enter(n, "mark after collective", err);
+    if (status != MUSTER_OK)
+        return status;
+    return comm_nccl_leave_cuda(n, "cudaEventRecord", cudaEventRecord(n->marks[mark], n->stream), err);
+}
+
+static enum muster_status nccl_wait_mark(struct comm *c, void *stream, int mark, struct muster_error *err)
+{
+    struct comm_nccl *n = nccl_of(c);
+    enum muster_status status = comm_nccl_enter(n, "wait for a mark after collective", err);
+    if (status != MUSTER_OK)
+        return status;
+    return comm_nccl_leave_cuda(n, "cudaStreamWaitEvent", cudaStreamWaitEvent(stream, n->marks[mark], 0),
+                                err);
+}
+
 static enum muster_status nccl_sum_f32(struct comm *c, float *out, const struct tree_terms *terms,
                                        int64_t count, struct muster_error *err)
 {
@@ -397,13 +416,18 @@ void comm_nccl_give_up(struct comm_nccl *n)
     pthread_mutex_unlock(&n->inside);
 }
 
+static void nccl_give_up(struct comm *c)
+{
+    comm_nccl_give_up(nccl_of(c));
+}
+
 static void nccl_abort(struct comm *c, int exit_code)
 {
     comm_nccl_give_up(nccl_of(c));
     comm_abort(nccl_of(c)->bootstrap, exit_code);
 }
 
-/* Ends NCCL in an orderly way, or by an abort when that takes too long. */
+/* Ends NCCL in an orderly way, which takes all ranks of a host, or by an abort when that takes too long. */
 static void nccl_end(struct comm_nccl *n)
 {
     if (comm_nccl_enter(n, "end of communication after collective", NULL) != MUSTER_OK)
@@ -424,6 +448,9 @@ void comm_nccl_destroy(struct comm *c)
         cudaFree(n->word);
     if (n->event)
         cudaEventDestroy(n->event);
+    for (int i = 0; i < COMM_MARKS; i++)
+        if (n->marks[i])
+            cudaEventDestroy(n->marks[i]);
     if (n->stream)
         cudaStreamDestroy(n->stream);
     pthread_mutex_destroy(&n->inside);
@@ -441,7 +468,10 @@ const struct comm_ops comm_nccl_ops = {
     .all_reduce_f32 = nccl_all_reduce_f32,
     .begin_after = nccl_begin_after,
     .end_before = nccl_end_before,
+    .mark = nccl_mark,
+    .wait_mark = nccl_wait_mark,
     .sum_f32 = nccl_sum_f32,
     .transport = nccl_transport,
+    .give_up = nccl_give_up,
     .abort = nccl_abort,
 };

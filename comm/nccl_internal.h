@@ -21,6 +21,7 @@ struct comm_nccl {
     int device;
     cudaStream_t stream; /* all communication, in order */
     cudaEvent_t event;
+    cudaEvent_t marks[COMM_MARKS];
     float *word; /* device memory that barriers sum */
     char transport[96];
 };

@@ -61,6 +61,9 @@ static enum muster_status device_prepare(struct comm_nccl *n, struct muster_erro
     if (status == MUSTER_OK)
         status = cuda_step(n, "cudaEventCreateWithFlags",
                            cudaEventCreateWithFlags(&n->event, cudaEventDisableTiming), err);
+    for (int i = 0; i < COMM_MARKS && status == MUSTER_OK; i++)
+        status = cuda_step(n, "cudaEventCreateWithFlags",
+                           cudaEventCreateWithFlags(&n->marks[i], cudaEventDisableTiming), err);
     if (status == MUSTER_OK)
         status = cuda_step(n, "cudaMalloc", cudaMalloc((void **)&n->word, sizeof(*n->word)), err);
     if (status == MUSTER_OK)

@@ -4,6 +4,8 @@
  * back, a piece at a time. All is done when a call returns, so nothing is to be ordered. Slow and plain on
  * purpose: it is the judge of the communicators that are fast.
  *
+ * One rank copies nothing, so it needs no NCCL.
+ *
  * The pieces of a call are one collective of `inner` for its number, however many they are, so that the
  * numbers stay the same on all ranks when the lengths differ.
  */
@@ -65,6 +67,8 @@ static enum muster_status staged_broadcast(struct comm *c, void *data, int64_t b
     struct comm_staged *s = staged_of(c);
     enum muster_status status = MUSTER_OK;
     s->inner->sequence++;
+    if (c->size == 1)
+        return MUSTER_OK;
     for (int64_t at = 0; at < bytes && status == MUSTER_OK; at += s->buffer_bytes) {
         int64_t now = clamp(bytes - at, s->buffer_bytes);
         if (c->rank == root)
@@ -119,6 +123,8 @@ static enum muster_status staged_all_gather(struct comm *c, void *all, const int
     for (int r = 0; r < c->rank; r++)
         mine += counts_bytes[r];
     s->inner->sequence++;
+    if (c->size == 1)
+        return MUSTER_OK;
     int64_t longest = counts_cut(s, counts_bytes, 0, s->block_bytes);
     for (int64_t at = 0; at < longest && status == MUSTER_OK; at += s->block_bytes) {
         counts_cut(s, counts_bytes, at, s->block_bytes);
@@ -203,6 +209,8 @@ static enum muster_status staged_all_reduce_f32(struct comm *c, float *data, int
     enum muster_status status = MUSTER_OK;
     int64_t piece = s->buffer_bytes / (int64_t)sizeof(float);
     s->inner->sequence++;
+    if (c->size == 1)
+        return MUSTER_OK;
     for (int64_t at = 0; at < count && status == MUSTER_OK; at += piece) {
         int64_t now = clamp(count - at, piece), bytes = now * (int64_t)sizeof(float);
         status = to_host(s, s->out, data + at, bytes, err);

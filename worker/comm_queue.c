@@ -25,7 +25,8 @@ struct comm_queue {
     pthread_cond_t changed;
     bool overlaps, running, leave;
     struct comm_queue_entry ring[COMM_QUEUE_TASKS]; /* from here on under the lock */
-    int64_t started, finished;
+    int64_t started, finished; /* without a thread: finished is what the stream was ordered after */
+    int64_t over;              /* without a thread: what the host has waited for */
     enum muster_status status;
     struct muster_error err;
 };
@@ -118,7 +119,11 @@ enum muster_status comm_queue_start(struct comm_queue *queue, comm_queue_task ta
     if (!queue->running) {
         *ticket = ++queue->started;
         enum muster_status status = comm_begin_after(queue->comm, kernels_stream(queue->kernels), err);
-        return status ? status : task(context, number, err);
+        if (!status)
+            status = task(context, number, err);
+        if (!status && queue->comm->returns_early)
+            status = queue->comm->ops->mark(queue->comm, (int)(*ticket % COMM_MARKS), err);
+        return status;
     }
     pthread_mutex_lock(&queue->lock);
     while (queue->started - queue->finished == COMM_QUEUE_TASKS)
@@ -132,11 +137,12 @@ enum muster_status comm_queue_start(struct comm_queue *queue, comm_queue_task ta
 
 enum muster_status comm_queue_wait(struct comm_queue *queue, int64_t ticket, struct muster_error *err)
 {
-    if (!queue->running) { /* `finished` is what the stream was ordered after */
-        if (ticket <= queue->finished)
+    if (!queue->running) {
+        if (ticket <= queue->finished || !queue->comm->returns_early)
             return MUSTER_OK;
-        queue->finished = queue->started;
-        return comm_end_before(queue->comm, kernels_stream(queue->kernels), err);
+        queue->finished = ticket; /* a mark that was used again is of a later start */
+        return queue->comm->ops->wait_mark(queue->comm, kernels_stream(queue->kernels),
+                                           (int)(ticket % COMM_MARKS), err);
     }
     pthread_mutex_lock(&queue->lock);
     while (queue->finished < ticket)
@@ -150,5 +156,10 @@ enum muster_status comm_queue_wait(struct comm_queue *queue, int64_t ticket, str
 
 enum muster_status comm_queue_finish(struct comm_queue *queue, struct muster_error *err)
 {
-    return comm_queue_wait(queue, queue->started, err); /* only its own thread starts tasks */
+    if (queue->running)
+        return comm_queue_wait(queue, queue->started, err); /* only its own thread starts tasks */
+    if (queue->over == queue->started)
+        return MUSTER_OK;
+    queue->finished = queue->over = queue->started;
+    return comm_end_before(queue->comm, kernels_stream(queue->kernels), err);
 }

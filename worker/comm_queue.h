@@ -35,11 +35,11 @@ bool comm_queue_overlaps(const struct comm_queue *queue);
 enum muster_status comm_queue_start(struct comm_queue *queue, comm_queue_task task, void *context, int number,
                                     int64_t *ticket, struct muster_error *err);
 
-/** Waits for a started task (0: none) and all before it; on a GPU, orders the stream after all started so
- * far. \return the first failure of any task so far */
+/** Waits for a started task (0: none) and all before it; on a GPU, orders the stream after them and goes on.
+ * \return the first failure of any task so far */
 enum muster_status comm_queue_wait(struct comm_queue *queue, int64_t ticket, struct muster_error *err);
 
-/** Waits for all started tasks. */
+/** Waits for all started tasks, on a GPU too. */
 enum muster_status comm_queue_finish(struct comm_queue *queue, struct muster_error *err);
 
 #endif

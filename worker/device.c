@@ -244,8 +244,8 @@ enum muster_status device_comm_create(const struct device *device, const struct 
     *out = NULL;
     if (!device->plugin)
         return MUSTER_OK;
-    bool has_nccl = cuda_plugin_symbol("muster_nccl_create") != NULL;
-    if (job->comm.backend == JOB_COMM_NCCL || (job->comm.backend == JOB_COMM_AUTO && has_nccl))
+    bool suits = host->size > 1 && cuda_plugin_symbol("muster_nccl_create") != NULL;
+    if (job->comm.backend == JOB_COMM_NCCL || (job->comm.backend == JOB_COMM_AUTO && suits))
         return device_comm_nccl(device, job, host, out, err);
     struct comm_device memory = {
         .context = kernels,

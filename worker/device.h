@@ -35,8 +35,8 @@ enum muster_status device_kernels_create(const struct device *device, const stru
 
 /**
  * The communicator for the back end's memory. On the CPU *out is NULL: `host` serves. Otherwise NCCL, or host
- * memory and MPI where the job says so or the plug-in has no NCCL; `host` and `kernels` outlive it.
- * Collective.
+ * memory and MPI where the job says so or the plug-in has no NCCL, or there is one rank, for which starting
+ * NCCL would cost a second and some hundred MB; `host` and `kernels` outlive it. Collective.
  */
 enum muster_status device_comm_create(const struct device *device, const struct job *job, struct comm *host,
                                       struct kernels *kernels, struct comm **out, struct muster_error *err);

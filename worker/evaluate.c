@@ -112,6 +112,8 @@ static enum muster_status evaluator_own_batches(struct evaluator *evaluator, int
             status = executor_run(state->executor, &forward, err);
         if (!status)
             status = train_step_fetch(state, evaluator->host, err);
+        if (!status && state->windows)
+            status = param_windows_finish(state->windows, err);
         if (!status)
             status = kernels_synchronise(state->kernels, err);
         if (!status)

@@ -136,6 +136,11 @@ enum muster_status param_windows_prefetch(struct param_windows *windows, struct 
     return room ? windows_enter(windows, next, err) : MUSTER_OK;
 }
 
+enum muster_status param_windows_finish(struct param_windows *windows, struct muster_error *err)
+{
+    return comm_queue_finish(windows->queue, err);
+}
+
 enum muster_status param_windows_before(void *context, int op, struct muster_error *err)
 {
     enum muster_status status = param_windows_ensure(context, op, err);

@@ -35,7 +35,11 @@ void param_windows_begin(struct param_windows *windows, bool training);
 enum muster_status param_windows_ensure(struct param_windows *windows, int op, struct muster_error *err);
 enum muster_status param_windows_prefetch(struct param_windows *windows, struct muster_error *err);
 
-/** Both, as the `before` of an executor_step whose pass is nothing but that; `context` is the windows. */
+/** Waits for all that was started, on a GPU too: before somebody waits for its stream. Collective. */
+enum muster_status param_windows_finish(struct param_windows *windows, struct muster_error *err);
+
+/** Ensure and prefetch, as the `before` of an executor_step whose pass is nothing but that; `context` is the
+ * windows. */
 enum muster_status param_windows_before(void *context, int op, struct muster_error *err);
 
 /** A pass with the others, of a rank that has nothing to compute. Collective. */

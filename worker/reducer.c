@@ -264,8 +264,7 @@ static bool reducer_window_is_taken(const struct reducer *reducer, int unit, int
     return false;
 }
 
-/* Opening first lets what was just completed be on its way while the next unit computes: on a GPU, waiting
- * for a window is waiting for all that was started before. */
+/* Opening first lets what was just completed be on its way while the next unit computes. */
 enum muster_status reducer_before(struct reducer *reducer, int op, struct muster_error *err)
 {
     int unit = reducer_in_windows(reducer, reducer->leaf) ? reducer->opens[op] : -1;

@@ -409,8 +409,8 @@ static enum muster_status trainer_tune_comm(struct trainer *t, struct muster_err
 
 static enum muster_status trainer_stages(struct trainer *t, struct muster_error *err)
 {
-    enum muster_status status =
-        job_share_read(&t->share, t->comm, t->options->job_path, &t->options->settings, t->options->report, err);
+    enum muster_status status = job_share_read(&t->share, t->comm, t->options->job_path,
+                                               &t->options->settings, t->options->report, err);
     if (!status)
         status = trainer_tune_comm(t, err);
     if (!status)
@@ -453,6 +453,8 @@ enum muster_status trainer_run(struct comm *comm, const struct trainer_options *
     struct trainer t = {.comm = comm, .options = options};
     enum muster_status status = trainer_stages(&t, err);
     watchdog_comms_set(t.watchdog, t.comm, NULL);
+    if (status && status != MUSTER_ERR_CANCELLED)
+        comm_give_up(t.device_comm);
     telemetry_close(&t.telemetry);
     evaluator_destroy(t.evaluator);
     loader_destroy(t.loader);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "tests/comm/comm_case.h"
 #include "tests/comm/mpi_check.h"
 #include "tests/comm/nccl_case.h"
@@ -339,6 +340,29 @@ START_TEST(an_abort_from_another_thread_ends_the_wait_and_the_job)
 }
 END_TEST
 
+/* One rank fails for a reason of its own, while the others wait for it, as long as they may. */
+START_TEST(who_gives_up_waits_for_nobody)
+{
+    struct muster_error err = {0};
+    nccl_case_init(&test);
+    nccl_case_open(&test);
+    if (test.mpi->rank == test.mpi->size - 1) {
+        int64_t begin_ns = clock_monotonic_ns();
+        comm_give_up(test.nccl);
+        mpi_check(nccl_standin_live_count() == 0);
+        mpi_check(comm_barrier(test.nccl, &err) == MUSTER_ERR_PEER);
+        comm_destroy(test.nccl);
+        mpi_check(clock_monotonic_ns() - begin_ns < (int64_t)test.options.timeout_ms * 1000000);
+        test.nccl = NULL;
+    } else {
+        mpi_check(comm_barrier(test.nccl, &err) == MUSTER_ERR_PEER);
+    }
+    comm_give_up(NULL);
+    comm_give_up(test.mpi);
+    nccl_case_release(&test);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     int provided;
@@ -356,6 +380,7 @@ int main(int argc, char **argv)
     tcase_add_test(tc, a_full_heap_on_one_rank_ends_set_up_on_all);
     tcase_add_test(tc, a_bootstrap_that_fails_ends_set_up);
     tcase_add_test(tc, an_abort_from_another_thread_ends_the_wait_and_the_job);
+    tcase_add_test(tc, who_gives_up_waits_for_nobody);
     suite_add_tcase(suite, tc);
     return mpi_check_run(suite);
 }

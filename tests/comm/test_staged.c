@@ -129,6 +129,7 @@ START_TEST(the_host_communicators_numbers_stay_the_same_on_all_ranks)
 }
 END_TEST
 
+/* One rank has nobody to copy for. */
 START_TEST(a_copy_that_fails_is_reported)
 {
     staged_open(4096);
@@ -137,8 +138,9 @@ START_TEST(a_copy_that_fails_is_reported)
     float *there = (float *)((uintptr_t)data + DEVICE_BIAS);
     for (int copies = 0; copies < 2; copies++) {
         device.copies_left = copies;
-        mpi_check(comm_all_reduce_f32(staged, there, 4, &err) == MUSTER_ERR_INTERNAL);
-        mpi_check(strcmp(err.text, "the copy failed") == 0);
+        enum muster_status status = comm_all_reduce_f32(staged, there, 4, &err);
+        mpi_check(status == (staged->size > 1 ? MUSTER_ERR_INTERNAL : MUSTER_OK));
+        mpi_check(strcmp(err.text, staged->size > 1 ? "the copy failed" : "") == 0);
     }
     staged_close();
 }

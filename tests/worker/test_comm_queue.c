@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -71,6 +72,70 @@ static int64_t start(const bool *fails, int number)
 }
 
 static const bool yes = true, no = false;
+
+/* A communicator whose calls return early: what was asked of it, a letter each and the mark. */
+static char asked[64];
+
+static void ask(char what, int mark)
+{
+    size_t length = strlen(asked);
+    snprintf(asked + length, sizeof asked - length, "%c%d ", what, mark);
+}
+
+static enum muster_status early_begin(struct comm *c, void *stream, struct muster_error *error)
+{
+    (void)c, (void)stream, (void)error;
+    ask('b', 0);
+    return MUSTER_OK;
+}
+
+static enum muster_status early_end(struct comm *c, void *stream, struct muster_error *error)
+{
+    (void)c, (void)stream, (void)error;
+    ask('e', 0);
+    return MUSTER_OK;
+}
+
+static enum muster_status early_mark(struct comm *c, int mark, struct muster_error *error)
+{
+    (void)c, (void)error;
+    ask('m', mark);
+    return MUSTER_OK;
+}
+
+static enum muster_status early_wait(struct comm *c, void *stream, int mark, struct muster_error *error)
+{
+    (void)c, (void)stream, (void)error;
+    ask('w', mark);
+    return MUSTER_OK;
+}
+
+static const struct comm_ops early_ops = {.name = "early",
+                                          .begin_after = early_begin,
+                                          .end_before = early_end,
+                                          .mark = early_mark,
+                                          .wait_mark = early_wait};
+
+START_TEST(where_calls_return_early_a_wait_orders_the_stream_and_only_the_finish_waits)
+{
+    comm = (struct comm){.ops = &early_ops, .size = 2, .returns_early = true};
+    asked[0] = '\0';
+    create(true);
+    ck_assert(comm_queue_overlaps(queue));
+    int64_t first = start(&no, 1), second = start(&no, 2);
+    ck_assert_str_eq(asked, "b0 m1 b0 m2 ");
+    asked[0] = '\0';
+    ck_assert_int_eq(comm_queue_wait(queue, first, &err), MUSTER_OK);
+    ck_assert_int_eq(comm_queue_wait(queue, first, &err), MUSTER_OK);
+    ck_assert_int_eq(comm_queue_wait(queue, second, &err), MUSTER_OK);
+    ck_assert_str_eq(asked, "w1 w2 ");
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(comm_queue_finish(queue, &err), MUSTER_OK);
+    ck_assert_int_eq(comm_queue_wait(queue, second, &err), MUSTER_OK);
+    ck_assert_str_eq(asked, "w1 w2 e0 ");
+    ck_assert(pthread_equal(ran_on, pthread_self()));
+}
+END_TEST
 
 START_TEST(tasks_run_one_after_the_other_in_the_order_they_were_started)
 {
@@ -145,6 +210,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, tasks_run_one_after_the_other_in_the_order_they_were_started, 0, 2);
     tcase_add_test(tcase, a_wait_does_not_wait_for_what_was_started_later);
+    tcase_add_test(tcase, where_calls_return_early_a_wait_orders_the_stream_and_only_the_finish_waits);
     tcase_add_test(tcase, after_a_failure_nothing_runs_and_every_wait_says_why);
     tcase_add_test(tcase, without_a_thread_a_failure_comes_from_the_start);
     tcase_add_test(tcase, a_queue_without_memory_says_so);

@@ -238,6 +238,19 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId *id)
     return ncclSuccess;
 }
 
+/* Over when all ranks have called. */
+static void meeting_post(ncclComm_t comm)
+{
+    int tag = collective_tag(comm);
+    struct work *work = work_begin(comm, 2 * comm->size, NULL);
+    for (int r = 0; r < comm->size; r++)
+        if (r != comm->rank)
+            work_receive(work, NULL, NULL, 0, r, tag);
+    for (int r = 0; r < comm->size; r++)
+        if (r != comm->rank)
+            work_send(work, NULL, 0, r, tag);
+}
+
 static void log_write_standin(void)
 {
     const char *path = getenv("NCCL_DEBUG_FILE"), *text = getenv("MUSTER_NCCL_STANDIN_LOG");
@@ -272,14 +285,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *out, int size, ncclUniqueId id, 
     log_write_standin();
     if (comm->hangs || comm->state != ncclSuccess || size == 1)
         return result;
-    int tag = collective_tag(comm);
-    struct work *work = work_begin(comm, 2 * size, NULL);
-    for (int r = 0; r < size; r++)
-        if (r != rank)
-            work_receive(work, NULL, NULL, 0, r, tag);
-    for (int r = 0; r < size; r++)
-        if (r != rank)
-            work_send(work, NULL, 0, r, tag);
+    meeting_post(comm);
     return ncclInProgress;
 }
 
@@ -325,6 +331,7 @@ ncclResult_t ncclCommFinalize(ncclComm_t comm)
     if (call_refuse(comm, "ncclCommFinalize", &result))
         return result;
     comm->ready = false;
+    meeting_post(comm);
     return ncclInProgress;
 }
 

@@ -4,7 +4,7 @@
  * the CUDA runtime, or its stand-in, copies between device and host. Every communicator behaves like a
  * non-blocking one: a call posts its messages and says "in progress", and ncclCommGetAsyncError moves them
  * on. It refuses what NCCL forbids: a call while another is in progress, set-up within a group, a blocking
- * communicator.
+ * communicator. To finalize takes all ranks.
  *
  * The environment makes calls fail, several faults separated by ';':
  *
