@@ -182,7 +182,9 @@ static enum muster_status buffers_create(struct bench *b, int64_t max_bytes, str
 static enum muster_status bench_open(struct bench *b, const struct bench_comm_options *options,
                                      struct muster_error *err)
 {
+    char gpus[] = "local";
     struct job job = {.device = options->on_gpu ? JOB_DEVICE_CUDA : JOB_DEVICE_CPU};
+    job.parallel.gpus = gpus;
     job.comm.backend = options->on_gpu ? JOB_COMM_NCCL : JOB_COMM_MPI;
     job.comm.timeout_s = TIMEOUT_S;
     comm_timeout_set(b->host, TIMEOUT_S * 1000);
@@ -326,6 +328,8 @@ enum muster_status bench_comm_run(struct comm *comm, const struct bench_comm_opt
     }
     if (comm->rank == 0 && options->format == BENCH_COMM_JSON)
         fprintf(out, "%s]\n", b.row_count ? "" : "[");
+    if (status)
+        comm_give_up(b.comm);
     bench_close(&b);
     return status;
 }

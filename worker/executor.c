@@ -7,6 +7,7 @@
 #include "worker/executor.h"
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "worker/fault_point.h"
 
 enum { EXECUTOR_RNG_DROPOUT = 0x64726f70, EXECUTOR_RECORDINGS_MAX = 16 };
@@ -377,16 +378,19 @@ static struct executor_recording *executor_recording_of(struct executor *x, cons
     return entry;
 }
 
-static enum muster_status executor_record(struct executor *x, const struct executor_step *step,
-                                          void **recorded, struct muster_error *err)
+/* A recording computes nothing, so what fails in it is no harm yet: the run goes on without. */
+static void executor_record(struct executor *x, const struct executor_step *step, void **recorded)
 {
-    enum muster_status status = kernels_capture_begin(x->kernels, err);
-    if (status)
-        return status;
-    struct muster_error ignored = {0};
-    status = executor_walk(x, step, err);
-    enum muster_status ended = kernels_capture_end(x->kernels, recorded, status ? &ignored : err);
-    return status ? status : ended;
+    struct muster_error err = {0}, ignored = {0};
+    enum muster_status status = kernels_capture_begin(x->kernels, &err);
+    if (!status) {
+        status = executor_walk(x, step, &err);
+        enum muster_status ended = kernels_capture_end(x->kernels, recorded, status ? &ignored : &err);
+        status = status ? status : ended;
+    }
+    x->cannot_record = status != MUSTER_OK;
+    if (status && status != MUSTER_ERR_UNSUPPORTED)
+        log_warn("operations are launched one by one, because they cannot be recorded: %s", err.text);
 }
 
 enum muster_status executor_run(struct executor *x, const struct executor_step *step,
@@ -399,13 +403,10 @@ enum muster_status executor_run(struct executor *x, const struct executor_step *
     struct executor_recording *entry = executor_recording_of(x, step, &seen);
     if (!entry || !seen)
         return executor_walk(x, step, err); /* the first time, the back end chooses its algorithms */
-    if (!entry->recorded) {
-        enum muster_status status = executor_record(x, step, &entry->recorded, err);
-        x->cannot_record = status == MUSTER_ERR_UNSUPPORTED;
-        if (status)
-            return x->cannot_record ? executor_walk(x, step, err) : status;
-    }
-    return kernels_capture_run(x->kernels, entry->recorded, err);
+    if (!entry->recorded)
+        executor_record(x, step, &entry->recorded);
+    return x->cannot_record ? executor_walk(x, step, err)
+                            : kernels_capture_run(x->kernels, entry->recorded, err);
 }
 
 void *executor_tensor(const struct executor *x, int tensor)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "tests/model/model_cases.h"
 #include "tests/worker/engine_fixture.h"
 #include "tests/suite.h"
@@ -85,12 +86,50 @@ START_TEST(a_micro_step_is_the_reference_s)
 }
 END_TEST
 
+static const struct kernels_ops *whole;
+static int capture_count;
+
+static enum muster_status capture_end_fails(struct kernels *k, void **recorded, struct muster_error *err)
+{
+    capture_count++;
+    ck_assert_int_eq(whole->capture_end(k, recorded, err), MUSTER_OK);
+    whole->capture_free(k, *recorded);
+    *recorded = NULL;
+    return muster_error_set(err, MUSTER_ERR_INTERNAL, "a library waited");
+}
+
+START_TEST(a_recording_that_fails_is_done_without)
+{
+    struct engine_options options = options_at(0, ENGINE_PLUGIN);
+    struct engine engine;
+    engine_init(&engine, &options);
+    whole = engine.kernels->ops;
+    struct kernels_ops ops = *whole;
+    ops.capture_end = capture_end_fails;
+    engine.kernels->ops = &ops;
+    log_console_level_set(LOG_SILENT);
+    struct outcome first = outcome_take(&engine);
+    for (int again = 0; again < 2; again++) {
+        struct outcome repeated = outcome_take(&engine);
+        size_t bytes = (size_t)first.flat_count * sizeof(float);
+        ck_assert_int_eq(memcmp(repeated.gradients, first.gradients, bytes), 0);
+        outcome_release(&repeated);
+    }
+    log_console_level_set(LOG_WARN);
+    ck_assert_int_eq(capture_count, 1);
+    engine.kernels->ops = whole;
+    outcome_release(&first);
+    engine_release(&engine);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cuda_engine");
     TCase *tcase = tcase_create("cuda_engine");
     tcase_set_timeout(tcase, 0);
     tcase_add_loop_test(tcase, a_micro_step_is_the_reference_s, 0, MODEL_VARIANT_COUNT);
+    tcase_add_test(tcase, a_recording_that_fails_is_done_without);
     suite_add_tcase(suite, tcase);
     return suite_run(suite);
 }
