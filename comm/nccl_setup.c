@@ -14,6 +14,9 @@
 #include "base/alloc.h"
 #include "comm/nccl_log.h"
 
+/* The highest there is: lower numbers come first, and the runtime clamps them. */
+enum { STREAM_PRIORITY = -100 };
+
 /* What each rank tells all others. */
 struct report {
     int32_t status; /* enum muster_status */
@@ -55,9 +58,11 @@ static enum muster_status cuda_step(const struct comm_nccl *n, const char *call,
 static enum muster_status device_prepare(struct comm_nccl *n, struct muster_error *err)
 {
     enum muster_status status = cuda_step(n, "cudaGetDevice", cudaGetDevice(&n->device), err);
-    if (status == MUSTER_OK)
-        status = cuda_step(n, "cudaStreamCreateWithFlags",
-                           cudaStreamCreateWithFlags(&n->stream, cudaStreamNonBlocking), err);
+    if (status == MUSTER_OK) /* before the computation, whose kernels could fill the GPU: who sends late is
+                                waited for */
+        status =
+            cuda_step(n, "cudaStreamCreateWithPriority",
+                      cudaStreamCreateWithPriority(&n->stream, cudaStreamNonBlocking, STREAM_PRIORITY), err);
     if (status == MUSTER_OK)
         status = cuda_step(n, "cudaEventCreateWithFlags",
                            cudaEventCreateWithFlags(&n->event, cudaEventDisableTiming), err);

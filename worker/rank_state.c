@@ -218,10 +218,11 @@ enum muster_status rank_state_create(const struct job *job, const struct plan *p
     }
     status = rank_state_allocate(state, device, instruction_set, err);
     if (status == MUSTER_ERR_NO_MEMORY) {
+        struct muster_error cause = err ? *err : (struct muster_error){0};
         char bytes[32];
         text_format_bytes(bytes, sizeof bytes, state->memory.total_bytes);
-        muster_error_set(err, MUSTER_ERR_NO_MEMORY, "rank %d: the planned %s cannot be allocated", rank,
-                         bytes);
+        muster_error_set(err, MUSTER_ERR_NO_MEMORY, "rank %d: the planned %s cannot be allocated: %s", rank,
+                         bytes, cause.text);
     }
     if (status)
         goto out;

@@ -162,14 +162,17 @@ enum muster_status train_step_fetch(struct rank_state *state, float *host, struc
                                       graph->tensors[graph->correct].bytes, err);
 }
 
+/* Both at once, because each waits for its last add. */
 void train_step_sum(const struct plan *plan, const float *host, double *loss, double *correct)
 {
     int64_t count = plan->graph->tensors[plan->graph->loss].count;
-    *loss = *correct = 0.0;
-    for (int64_t i = 0; i < count; i++)
-        *loss += (double)host[i];
-    for (int64_t i = count; i < train_step_result_floats(plan); i++)
-        *correct += (double)host[i];
+    double losses = 0.0, hits = 0.0;
+    for (int64_t i = 0; i < count; i++) {
+        losses += (double)host[i];
+        hits += (double)host[count + i];
+    }
+    *loss = losses;
+    *correct = hits;
 }
 
 /* Operation `op` of a micro-step is next. Waiting for weights comes before sending gradients, so that on a

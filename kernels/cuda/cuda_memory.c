@@ -12,11 +12,15 @@
 static enum muster_status cuda_memory_short(cudaError_t result, const char *kind, int64_t bytes,
                                             struct muster_error *err)
 {
+    size_t free_bytes = 0, total_bytes = 0;
     if (result != cudaErrorMemoryAllocation)
         return cuda_check(result, "allocate memory", err);
     (void)cudaGetLastError();
-    return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "cuda: no %s memory for a block of %" PRId64 " bytes",
-                            kind, bytes);
+    (void)cudaMemGetInfo(&free_bytes, &total_bytes);
+    return muster_error_set(err, MUSTER_ERR_NO_MEMORY,
+                            "cuda: no %s memory for a block of %" PRId64
+                            " bytes; of the device's %zu are %zu free",
+                            kind, bytes, total_bytes, free_bytes);
 }
 
 enum muster_status cuda_memory_allocate(struct kernels *k, int64_t bytes, void **block,

@@ -3,7 +3,8 @@
 #
 # The streams of a GPU may run their work in any order that events leave open, and a device shows but one of them. Here
 # the runtime's stand-in takes the worst for what was forgotten: a stream runs when somebody waits for it, and nothing
-# before that which no event makes it wait for (MUSTER_STANDIN_DEFER: 1), or now and then ahead of the others (a seed).
+# before that which no event makes it wait for (MUSTER_STANDIN_DEFER: 1), or the stream that computes runs ahead (2), or that
+# of the collectives (3), or either by chance (a seed). Memory that is being sent may not be written either.
 # With each way of sharing out and of talking, whole trainings must come to the state of one rank whose work ran as the
 # program asked for it.
 # shellcheck source=lib.sh
@@ -12,7 +13,7 @@
 export MUSTER_STANDIN_DEVICES=3
 
 small=(model.hidden_size=16 model.num_heads=2 model.num_layers=3 data.seq_len=8 train.global_batch_size=6
-    parallel.logical_workers=3 train.max_steps=3 checkpoint.save_interval=2 device=cuda train.precision=bf16
+    parallel.logical_workers=6 train.max_steps=3 checkpoint.save_interval=2 device=cuda train.precision=bf16
     "data.val=$folder/text" eval.interval=2 eval.iters=1)
 
 # any_order RANKS ORDER NAME [KEY=VALUE ...]: the state is the expected one.
@@ -30,13 +31,15 @@ expected=$hash
 any_order 1 1 alone
 any_order 2 1 stage-0 parallel.zero_stage=0 fault.check_interval=2
 any_order 2 2 stage-1 parallel.zero_stage=1
-any_order 3 3 stage-2 parallel.zero_stage=2
+any_order 2 2 stage-2 parallel.zero_stage=2
 any_order 3 1 stage-3 parallel.zero_stage=3
+any_order 2 2 stage-3 parallel.zero_stage=3
+any_order 2 3 stage-3 parallel.zero_stage=3
 any_order 3 4 stage-3 parallel.zero_stage=3
-any_order 2 5 late parallel.overlap_comm=false
-any_order 2 6 through-host comm.backend=mpi parallel.zero_stage=3
+any_order 2 2 late parallel.overlap_comm=false
+any_order 2 5 through-host comm.backend=mpi parallel.zero_stage=3
 
 write_job one "${small[@]}" parallel.offload=optimizer
 train 1 one
 expected=$hash
-any_order 2 7 offload parallel.offload=optimizer
+any_order 2 2 offload parallel.offload=optimizer

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "tests/comm/nccl_standin/nccl_fault.h"
+#include "tests/cuda/emulation/cudart_standin.h"
 
 enum { TAGS_EACH = 1 << 14, TAG_FAULT = 0, TAG_PAIR = 1, TAG_FIRST = 2, IDS_MAX = 1 << 16 };
 
@@ -23,7 +24,8 @@ ncclResult_t ncclGroupEnd(void);
 /* One message: MPI sees host memory, so device memory is copied from and to it, by the CUDA runtime. */
 struct message {
     char *host;
-    void *to; /* what a received message is copied to at the end, or NULL */
+    void *to;         /* what a received message is copied to at the end, or NULL */
+    const void *from; /* what a sent message is a copy of, or NULL */
     size_t bytes;
 };
 
@@ -123,7 +125,7 @@ static struct work *work_begin(ncclComm_t comm, int requests_max, cudaStream_t s
 static void work_receive(struct work *work, void *data, char *host, size_t bytes, int from, int tag)
 {
     int at = work->request_count++;
-    work->messages[at] = (struct message){host ? NULL : memory(bytes), data, bytes};
+    work->messages[at] = (struct message){host ? NULL : memory(bytes), data, NULL, bytes};
     MPI_Irecv(host ? host : work->messages[at].host, (int)bytes, MPI_BYTE, from, tag, MPI_COMM_WORLD,
               &work->requests[at]);
     work->receive_count++;
@@ -132,7 +134,7 @@ static void work_receive(struct work *work, void *data, char *host, size_t bytes
 static void work_send(struct work *work, const void *data, size_t bytes, int to, int tag)
 {
     int at = work->request_count++;
-    work->messages[at] = (struct message){memory(bytes), NULL, bytes};
+    work->messages[at] = (struct message){memory(bytes), NULL, data, bytes};
     copy(work->messages[at].host, data, bytes, work->stream);
     MPI_Isend(work->messages[at].host, (int)bytes, MPI_BYTE, to, tag, MPI_COMM_WORLD, &work->requests[at]);
 }
@@ -147,8 +149,32 @@ static void work_free(struct work *work)
     free(work);
 }
 
+/* The end of a sent message on its stream: until then NCCL may read the memory. */
+static void sent_check(void *data)
+{
+    struct message *message = data;
+    if (memcmp(message->host, message->from, message->bytes) != 0) {
+        fprintf(stderr, "stand-in for NCCL: %zu bytes were overwritten while they were being sent\n",
+                message->bytes);
+        abort();
+    }
+    free(message->host);
+}
+
+/* Where streams put their work off, memory may be overwritten meanwhile by one that did not wait. */
+static void work_check_sent(struct work *work)
+{
+    for (int i = work->receive_count; i < work->request_count && getenv("MUSTER_STANDIN_DEFER"); i++) {
+        struct message *message = &work->messages[i];
+        if (message->bytes > 0 &&
+            cuda_standin_enqueue(work->stream, sent_check, message, sizeof(*message)) == cudaSuccess)
+            message->host = NULL;
+    }
+}
+
 static void work_finish(const struct ncclComm *comm, struct work *work)
 {
+    work_check_sent(work);
     for (int i = 0; i < work->receive_count; i++)
         if (work->messages[i].to)
             copy(work->messages[i].to, work->messages[i].host, work->messages[i].bytes, work->stream);

@@ -4,7 +4,8 @@
  * the CUDA runtime, or its stand-in, copies between device and host. Every communicator behaves like a
  * non-blocking one: a call posts its messages and says "in progress", and ncclCommGetAsyncError moves them
  * on. It refuses what NCCL forbids: a call while another is in progress, set-up within a group, a blocking
- * communicator. To finalize takes all ranks.
+ * communicator. To finalize takes all ranks. Where streams put their work off (MUSTER_STANDIN_DEFER), it ends
+ * a process that overwrites what it sends before the collective is over on its stream.
  *
  * The environment makes calls fail, several faults separated by ';':
  *

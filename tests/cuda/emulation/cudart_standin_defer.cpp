@@ -18,6 +18,8 @@ struct defer_piece {
 
 typedef std::deque<defer_piece> defer_queue;
 
+enum { DEFER_SEED_FIRST = 4 };
+
 /* Streams with work; in order of creation, so that a seed means the same each time. */
 static std::map<int, defer_queue> defer_queues;
 
@@ -57,15 +59,21 @@ static unsigned defer_random(unsigned count)
     return (unsigned)(state >> 33) % count;
 }
 
-/* For every second piece that is put off, as many run elsewhere as fortune has it. */
+/* One stream as far as events let it, or any as far as fortune has it. */
 static void defer_run_ahead()
 {
-    if (defer_seed() < 2 || defer_queues.empty() || defer_random(2) == 0)
+    const int64_t seed = defer_seed();
+    if (seed == 1 || defer_queues.empty())
         return;
-    auto entry = defer_queues.begin();
-    std::advance(entry, defer_random((unsigned)defer_queues.size()));
-    const int stream = entry->first;
-    for (unsigned count = defer_random(32); count > 0 && defer_run_first(stream); count--)
+    unsigned count = UINT_MAX;
+    int stream = (int)seed - 2;
+    if (seed >= DEFER_SEED_FIRST) {
+        auto entry = defer_queues.begin();
+        std::advance(entry, defer_random((unsigned)defer_queues.size()));
+        stream = entry->first;
+        count = defer_random(16);
+    }
+    while (count-- > 0 && defer_run_first(stream))
         continue;
 }
 
