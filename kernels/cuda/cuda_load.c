@@ -27,11 +27,11 @@ static struct {
 
 static enum muster_status cuda_driver_probe(struct muster_error *err)
 {
-    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+    void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
     if (driver == NULL)
         return muster_error_set(err, MUSTER_ERR_UNSUPPORTED,
                                 "cuda: no NVIDIA driver on this machine (libcuda.so.1 not found)");
-    dlclose(driver); /* the runtime opens it again by the same name */
+    dlclose(driver); /* the runtime opens it again by the same name; it stays loaded until then */
     return MUSTER_OK;
 }
 

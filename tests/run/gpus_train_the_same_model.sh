@@ -92,3 +92,10 @@ grep -q '"skipped": true' "$folder/gpt-fp16.run/metrics.jsonl" || fail "no step 
 train 2 gpt-fp16 && same_hash "gpt-fp16 on 2 ranks"
 rm -rf "$folder/gpt-fp16.run/checkpoints/step-000000003"
 resume 3 gpt-fp16 && same_hash "gpt-fp16, resumed on 3 ranks"
+
+# A rank that fails by itself waits for nobody, and the job ends with what it says; no watchdog has to find out.
+write_job failing "${small[@]}" device=cuda comm.backend="$across" train.max_steps=30 checkpoint.save_interval=0 \
+    fault.watchdog=false
+MUSTER_FAULT=data:1:11:eio worker 2 failing
+must_exit 1
+must_say "rank 1 .*data"
