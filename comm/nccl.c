@@ -7,8 +7,8 @@
  *
  * The host waits for the GPU in two calls only, barrier and end_before. A stream of the caller may wait for a
  * mark, hence for a collective that might not end; so end_before comes before the host waits for that stream:
- * one lost rank would stop the others inside cudaStreamSynchronize, where no deadline reaches them. Where a step's ids
- * fill the staging ring, that wait is left to the watchdog.
+ * one lost rank would stop the others inside cudaStreamSynchronize, where no deadline reaches them. Where a
+ * step's ids fill the staging ring, that wait is left to the watchdog.
  *
  * ncclCommAbort wants no thread inside NCCL. Calls come from one thread at a time, but comm_abort may come
  * from a watchdog: `inside` keeps the two apart.
