@@ -290,6 +290,15 @@ static void emulation_run(dim3 grid, dim3 size, size_t shared_bytes,
     emulation.block = nullptr;
 }
 
+void cuda_emulation_look(const char *name, const void *address)
+{
+    std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    static const bool lets = standin_environment("MUSTER_STANDIN_HOST_ARGUMENTS", 0) != 0;
+    bool whole;
+    if (!lets && address != nullptr && standin_memory_of(address, 1, &whole) == STANDIN_HOST)
+        standin_fault("%s was given an address of host memory", name);
+}
+
 void cuda_emulation_launch(dim3 grid, dim3 size, size_t shared_bytes, cudaStream_t stream,
                            const struct cuda_emulation_kernel &kernel)
 {

@@ -52,6 +52,21 @@ struct cuda_emulation_kernel {
 void cuda_emulation_launch(dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
                            const struct cuda_emulation_kernel &kernel);
 
+/* An argument that is the address of host memory is a fault: a device could not read it. Those within structs
+ * are not looked at. */
+void cuda_emulation_look(const char *name, const void *address);
+
+template <typename Argument> static inline int cuda_emulation_look_at(const char *name, Argument *argument)
+{
+    cuda_emulation_look(name, argument);
+    return 0;
+}
+
+template <typename Argument> static inline int cuda_emulation_look_at(const char *, const Argument &)
+{
+    return 0;
+}
+
 #define CUDA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                          \
     cuda_emulation_start((kernel), #kernel, dim3(grid), dim3(block), (shared_bytes), (stream), __VA_ARGS__)
 
@@ -60,6 +75,8 @@ static inline void cuda_emulation_start(void (*kernel)(Parameters...), const cha
                                         dim3 block, size_t shared_bytes, cudaStream_t stream,
                                         Arguments... arguments)
 {
+    const int looked[] = {0, cuda_emulation_look_at(name, arguments)...};
+    (void)looked;
     struct cuda_emulation_kernel launched = {name, reinterpret_cast<const void *>(kernel),
                                              [=]() { kernel(arguments...); }};
     cuda_emulation_launch(grid, block, shared_bytes, stream, launched);
