@@ -145,6 +145,29 @@ static __device__ __forceinline__ void cuda_group_load(const T *from, int64_t th
         values[i] = i < there ? cuda_to_float(from[i]) : 0.0f;
 }
 
+/* One store to global memory: where a plain assignment says so, nvcc splits it into words in some kernels. */
+static __device__ __forceinline__ void cuda_store(uint4 *to, uint4 value)
+{
+#ifdef __CUDA_ARCH__
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)), "r"(value.x),
+                 "r"(value.y), "r"(value.z), "r"(value.w)
+                 : "memory");
+#else
+    *to = value;
+#endif
+}
+
+static __device__ __forceinline__ void cuda_store(uint2 *to, uint2 value)
+{
+#ifdef __CUDA_ARCH__
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)), "r"(value.x),
+                 "r"(value.y)
+                 : "memory");
+#else
+    *to = value;
+#endif
+}
+
 template <typename T, int N>
 static __device__ __forceinline__ void cuda_group_store(T *to, int64_t there, bool aligned,
                                                         const float (&values)[N])
@@ -155,10 +178,10 @@ static __device__ __forceinline__ void cuda_group_store(T *to, int64_t there, bo
             cuda_from_float(&pack.element[i], values[i]);
         if (N * sizeof(T) % 16 == 0) {
             for (int i = 0; i < (int)(N * sizeof(T) / 16); i++)
-                reinterpret_cast<uint4 *>(to)[i] = pack.whole[i];
+                cuda_store(reinterpret_cast<uint4 *>(to) + i, pack.whole[i]);
         } else {
             for (int i = 0; i < (int)(N * sizeof(T) / 8); i++)
-                reinterpret_cast<uint2 *>(to)[i] = pack.half[i];
+                cuda_store(reinterpret_cast<uint2 *>(to) + i, pack.half[i]);
         }
         return;
     }
