@@ -23,6 +23,9 @@
 #define CUDA_SHARED_DYNAMIC(type, name)                                                                      \
     extern __shared__ __align__(16) unsigned char cuda_shared_bytes[];                                       \
     type *name = reinterpret_cast<type *>(cuda_shared_bytes)
+/* A pointer that the thread goes through at once: a device wants it aligned to the size of what it points to.
+ */
+#define CUDA_WHOLE(pointer) (pointer)
 #endif
 
 /* Calls `statement` with T as the element type of `dtype`. */
@@ -132,10 +135,10 @@ static __device__ __forceinline__ void cuda_group_load(const T *from, int64_t th
         union cuda_pack<T, N> pack;
         if (N * sizeof(T) % 16 == 0) {
             for (int i = 0; i < (int)(N * sizeof(T) / 16); i++)
-                pack.whole[i] = reinterpret_cast<const uint4 *>(from)[i];
+                pack.whole[i] = *CUDA_WHOLE(reinterpret_cast<const uint4 *>(from) + i);
         } else {
             for (int i = 0; i < (int)(N * sizeof(T) / 8); i++)
-                pack.half[i] = reinterpret_cast<const uint2 *>(from)[i];
+                pack.half[i] = *CUDA_WHOLE(reinterpret_cast<const uint2 *>(from) + i);
         }
         for (int i = 0; i < N; i++)
             values[i] = cuda_to_float(pack.element[i]);
@@ -153,7 +156,7 @@ static __device__ __forceinline__ void cuda_store(uint4 *to, uint4 value)
                  "r"(value.y), "r"(value.z), "r"(value.w)
                  : "memory");
 #else
-    *to = value;
+    *CUDA_WHOLE(to) = value;
 #endif
 }
 
@@ -164,7 +167,7 @@ static __device__ __forceinline__ void cuda_store(uint2 *to, uint2 value)
                  "r"(value.y)
                  : "memory");
 #else
-    *to = value;
+    *CUDA_WHOLE(to) = value;
 #endif
 }
 

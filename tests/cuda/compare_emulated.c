@@ -2,8 +2,9 @@
  *
  * compare.h for our own CUDA kernels alone, under emulation: no plug-in, no libraries, only the few entries
  * of the table that are kernels. Each operation runs several times on the same arrays: again, with blocks and
- * threads in other orders, and with every array moved off its alignment by one element; all of them must give
- * the same bits.
+ * threads in other orders, and with every array, or one of them, moved off its alignment by one element; all
+ * of them must give the same bits. The first run and those with arrays moved are watched for races
+ * (emulation/cuda_race.h).
  */
 #include "tests/kernels/compare.h"
 
@@ -16,13 +17,15 @@
 #include "kernels/cuda/cuda_internal.h"
 #include "tests/kernels/compare_array.h"
 
-enum { COMPARE_SCRATCH = 4 << 20, COMPARE_RUNS = 5 };
+enum { COMPARE_SCRATCH = 4 << 20, COMPARE_RUNS = 6 };
+enum compare_shifted { COMPARE_NONE, COMPARE_ALL, COMPARE_ONE };
 
 static const struct {
     const char *order;
-    bool shifted;
-} compare_runs[COMPARE_RUNS] = {
-    {"forward", false}, {"forward", false}, {"reverse", false}, {"12345", false}, {"reverse", true}};
+    enum compare_shifted shifted;
+} compare_runs[COMPARE_RUNS] = {{"forward", COMPARE_NONE}, {"forward", COMPARE_NONE},
+                                {"reverse", COMPARE_NONE}, {"12345", COMPARE_NONE},
+                                {"reverse", COMPARE_ALL},  {"forward", COMPARE_ONE}};
 
 static struct {
     struct kernels *judge;
@@ -36,6 +39,20 @@ enum muster_status cuda_check(cudaError_t result, const char *operation, struct 
         return MUSTER_OK;
     return muster_error_set(err, MUSTER_ERR_INTERNAL, "%s: %s %s", operation, cudaGetErrorString(result),
                             cuda_standin_fault());
+}
+
+static enum muster_status compare_allocate_host(struct kernels *k, int64_t bytes, void **block,
+                                                struct muster_error *err)
+{
+    (void)k;
+    return cuda_check(cudaMallocHost(block, (size_t)bytes), "allocate", err);
+}
+
+static void compare_free_host(struct kernels *k, void *block, int64_t bytes)
+{
+    (void)k;
+    (void)bytes;
+    cudaFreeHost(block);
 }
 
 static const struct kernels_ops compare_ops = {
@@ -57,6 +74,8 @@ static const struct kernels_ops compare_ops = {
     .sum_squares = cuda_sum_squares,
     .add = cuda_add,
     .round_to = cuda_round_to,
+    .memory_allocate_host = compare_allocate_host,
+    .memory_free_host = compare_free_host,
 };
 
 void compare_open(void)
@@ -89,17 +108,21 @@ struct kernels *compare_subject(void)
     return &compare.subject.base;
 }
 
-/* Where an array lies in its block: after one element, so that no group of 16 bytes is aligned, or not. */
-static size_t compare_shift(const struct compare_array *array, bool shifted)
+/* Where array i lies in its block: after one element, so that no group of 16 bytes is aligned, or not. Cases
+ * take turns in which one array is moved. */
+static size_t compare_shift(const struct compare_array *arrays, int array_count, int i,
+                            enum compare_shifted shifted)
 {
-    return shifted ? dtype_size(array->dtype) : 0;
+    const bool moved = shifted == COMPARE_ALL ||
+                       (shifted == COMPARE_ONE && compare.seed % (uint64_t)array_count == (uint64_t)i);
+    return moved ? dtype_size(arrays[i].dtype) : 0;
 }
 
-static void compare_create(const struct compare_array *arrays, int array_count, bool device, bool shifted,
-                           void *data[])
+static void compare_create(const struct compare_array *arrays, int array_count, bool device,
+                           enum compare_shifted shifted, void *data[])
 {
     for (int i = 0; i < array_count; i++) {
-        const size_t shift = compare_shift(&arrays[i], shifted);
+        const size_t shift = compare_shift(arrays, array_count, i, shifted);
         void *block = NULL;
         data[i] = NULL;
         if (arrays[i].count == 0)
@@ -114,13 +137,13 @@ static void compare_create(const struct compare_array *arrays, int array_count, 
     }
 }
 
-static void compare_release(const struct compare_array *arrays, int array_count, bool device, bool shifted,
-                            void *data[])
+static void compare_release(const struct compare_array *arrays, int array_count, bool device,
+                            enum compare_shifted shifted, void *data[])
 {
     for (int i = 0; i < array_count; i++) {
         if (data[i] == NULL)
             continue;
-        char *block = (char *)data[i] - compare_shift(&arrays[i], shifted);
+        char *block = (char *)data[i] - compare_shift(arrays, array_count, i, shifted);
         if (device)
             cudaFree(block);
         else
@@ -159,15 +182,16 @@ void compare_run(const char *label, const struct compare_array *arrays, int arra
 {
     void *judged[COMPARE_ARRAYS_MAX], *first[COMPARE_ARRAYS_MAX], *got[COMPARE_ARRAYS_MAX];
     compare.seed++;
-    compare_create(arrays, array_count, false, false, judged);
+    compare_create(arrays, array_count, false, COMPARE_NONE, judged);
     compare_call_on(compare.judge, label, call, shape, judged);
     for (int run = 0; run < COMPARE_RUNS; run++) {
         char where[256];
         void **data = run == 0 ? first : got;
-        const bool shifted = compare_runs[run].shifted;
+        const enum compare_shifted shifted = compare_runs[run].shifted;
         snprintf(where, sizeof where, "%s, order %s%s", label, compare_runs[run].order,
-                 shifted ? ", shifted" : "");
+                 shifted == COMPARE_NONE ? "" : ", shifted");
         setenv("MUSTER_EMULATION_ORDER", compare_runs[run].order, 1);
+        cuda_standin_watch(run == 0 || shifted != COMPARE_NONE);
         memset(compare.subject.base.scratch, 0xff, COMPARE_SCRATCH);
         compare_create(arrays, array_count, true, shifted, data);
         compare_call_on(compare_subject(), where, call, shape, data);
@@ -175,6 +199,6 @@ void compare_run(const char *label, const struct compare_array *arrays, int arra
         if (run > 0)
             compare_release(arrays, array_count, true, shifted, data);
     }
-    compare_release(arrays, array_count, true, false, first);
-    compare_release(arrays, array_count, false, false, judged);
+    compare_release(arrays, array_count, true, COMPARE_NONE, first);
+    compare_release(arrays, array_count, false, COMPARE_NONE, judged);
 }

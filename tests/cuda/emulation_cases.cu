@@ -30,16 +30,96 @@ static __global__ void greedy_kernel(int *out)
     out[threadIdx.x] = large[0];
 }
 
+static __global__ void early_read_kernel(int *out)
+{
+    CUDA_SHARED(int, values, 64);
+    values[threadIdx.x] = 1;
+    out[threadIdx.x] = values[63 - threadIdx.x];
+}
+
+static __global__ void early_write_kernel(int *out)
+{
+    CUDA_SHARED(int, values, 64);
+    values[threadIdx.x] = 1;
+    __syncthreads();
+    out[threadIdx.x] = values[63 - threadIdx.x];
+    values[threadIdx.x] = 2;
+}
+
+static __global__ void warp_read_kernel(int *out)
+{
+    CUDA_SHARED(int, values, 64);
+    values[threadIdx.x] = 1;
+    const int other = __shfl_xor_sync(0xffffffffu, (int)threadIdx.x, 1);
+    out[threadIdx.x] = values[other];
+}
+
+static __global__ void two_blocks_kernel(int *out)
+{
+    if (blockIdx.x == 0)
+        out[threadIdx.x] = 1;
+    else
+        out[64 + threadIdx.x] = out[threadIdx.x];
+}
+
+static __global__ void half_atomic_kernel(int *out)
+{
+    if (threadIdx.x < 32)
+        atomicAdd(out, 1);
+    else
+        out[threadIdx.x] = out[0];
+}
+
+static __global__ void unwritten_kernel(int *out)
+{
+    CUDA_SHARED(int, values, 64);
+    if (threadIdx.x < 32)
+        values[threadIdx.x] = 1;
+    __syncthreads();
+    out[threadIdx.x] = values[threadIdx.x];
+}
+
+static __global__ void crooked_kernel(int *out)
+{
+    float values[4];
+    cuda_group_load(reinterpret_cast<const float *>(out) + 1, 4, true, values);
+    out[8] = (int)values[0];
+}
+
+static __global__ void beyond_kernel(int *out)
+{
+    out[1024] = 1;
+}
+
+typedef void (*faulty_kernel)(int *out);
+
 void emulation_case_run_faulty(enum emulation_case which, cudaStream_t stream, int *out)
 {
-    if (which == EMULATION_CASE_HALF_BARRIER)
-        CUDA_LAUNCH(half_barrier_kernel, 1, 64, 0, stream, out);
-    else if (which == EMULATION_CASE_LOST_LANE)
-        CUDA_LAUNCH(lost_lane_kernel, 1, 32, 0, stream, out);
-    else if (which == EMULATION_CASE_WRONG_LANE)
-        CUDA_LAUNCH(wrong_lane_kernel, 1, 32, 0, stream, out);
-    else
-        CUDA_LAUNCH(greedy_kernel, 1, 32, 0, stream, out);
+    static const struct {
+        faulty_kernel kernel;
+        int blocks, threads;
+    } cases[EMULATION_CASES] = {
+        {half_barrier_kernel, 1, 64}, {lost_lane_kernel, 1, 32}, {wrong_lane_kernel, 1, 32},
+        {greedy_kernel, 1, 32},       {crooked_kernel, 1, 1},    {early_read_kernel, 1, 64},
+        {early_write_kernel, 1, 64},  {warp_read_kernel, 1, 64}, {two_blocks_kernel, 2, 64},
+        {half_atomic_kernel, 1, 64},  {unwritten_kernel, 1, 64}, {beyond_kernel, 1, 1}};
+    CUDA_LAUNCH(cases[which].kernel, cases[which].blocks, cases[which].threads, 0, stream, out);
+}
+
+static __global__ void neighbours_kernel(int *out)
+{
+    CUDA_SHARED(int, values, 64);
+    for (int turn = 0; turn < 2; turn++) {
+        values[threadIdx.x] = (int)threadIdx.x;
+        __syncwarp();
+        out[threadIdx.x] = values[threadIdx.x ^ 1];
+        __syncwarp();
+    }
+}
+
+void emulation_case_neighbours(cudaStream_t stream, int *out)
+{
+    CUDA_LAUNCH(neighbours_kernel, 1, 64, 0, stream, out);
 }
 
 /* Every thread sees what every other one of its block wrote before the barrier; out of the block's place. */

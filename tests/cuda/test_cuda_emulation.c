@@ -11,6 +11,12 @@
 #include "emulation_cases.h"
 #include "tests/suite.h"
 
+#ifdef MUSTER_CUDA_WATCHED
+enum { FAULTS = EMULATION_CASES };
+#else
+enum { FAULTS = EMULATION_CASE_EARLY_READ };
+#endif
+
 static cudaStream_t stream;
 static int *out;
 
@@ -65,7 +71,18 @@ END_TEST
 
 START_TEST(a_faulty_kernel_is_reported_and_the_fault_stays)
 {
-    static const char *const words[] = {"barrier", "warp", "shuffle", "shared memory"};
+    static const char *const words[EMULATION_CASES] = {"barrier",
+                                                       "warp",
+                                                       "shuffle",
+                                                       "bytes of shared memory",
+                                                       "not a multiple",
+                                                       "reads shared",
+                                                       "race: ",
+                                                       "race: ",
+                                                       "reads global",
+                                                       "reads global",
+                                                       "no thread of the block has written",
+                                                       "not the device's"};
     emulation_case_run_faulty((enum emulation_case)_i, stream, out);
     ck_assert_ptr_nonnull(strstr(cuda_standin_fault(), words[_i]));
     ck_assert_int_eq(cudaGetLastError(), cudaErrorLaunchFailure);
@@ -74,6 +91,15 @@ START_TEST(a_faulty_kernel_is_reported_and_the_fault_stays)
     emulation_case_exchange(stream, 1, out);
     ck_assert_int_eq(cudaGetLastError(), cudaSuccess);
     ck_assert_int_eq(out[0], 101 * 63);
+}
+END_TEST
+
+START_TEST(a_barrier_of_the_warp_orders_what_its_lanes_do)
+{
+    emulation_case_neighbours(stream, out);
+    ck_assert_int_eq(cudaGetLastError(), cudaSuccess);
+    for (int i = 0; i < 64; i++)
+        ck_assert_int_eq(out[i], i ^ 1);
 }
 END_TEST
 
@@ -262,7 +288,8 @@ int main(void)
     tcase_add_checked_fixture(cases, setup, teardown);
     tcase_add_loop_test(cases, a_barrier_makes_all_writes_of_the_block_seen, 0, 3);
     tcase_add_test(cases, warp_operations_give_what_a_device_gives);
-    tcase_add_loop_test(cases, a_faulty_kernel_is_reported_and_the_fault_stays, 0, EMULATION_CASES);
+    tcase_add_loop_test(cases, a_faulty_kernel_is_reported_and_the_fault_stays, 0, FAULTS);
+    tcase_add_test(cases, a_barrier_of_the_warp_orders_what_its_lanes_do);
     tcase_add_test(cases, blocks_and_threads_come_in_the_order_asked_for);
     tcase_add_test(cases, launches_that_no_device_takes_are_refused);
     tcase_add_test(cases, captured_work_runs_only_when_its_graph_is_launched);

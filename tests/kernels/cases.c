@@ -2,10 +2,12 @@
  *
  * See cases.h.
  */
+#include <string.h>
 #include "cases.h"
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 struct attention_args case_attention_args(const struct case_attention *s)
 {
@@ -251,14 +253,21 @@ static enum muster_status squares_call(struct kernels *k, const void *shape, voi
                                        struct muster_error *err)
 {
     const struct case_squares *s = shape;
-    double sums[CASE_SQUARES_SUMS] = {0};
-    enum muster_status status = kernels_sum_squares(k, data[0], s->count, s->chunk, sums, err);
+    const int64_t bytes = CASE_SQUARES_SUMS * sizeof(double);
+    void *block = NULL;
+    enum muster_status status = kernels_memory_allocate_host(k, bytes, &block, err);
+    if (status != MUSTER_OK)
+        return status;
+    double *sums = block;
+    memset(sums, 0, (size_t)bytes);
+    status = kernels_sum_squares(k, data[0], s->count, s->chunk, sums, err);
     float *parts = data[1];
     for (int i = 0; i < CASE_SQUARES_SUMS; i++, parts += 3) {
         parts[0] = (float)sums[i];
         parts[1] = (float)(sums[i] - (double)parts[0]);
         parts[2] = (float)(sums[i] - (double)parts[0] - (double)parts[1]);
     }
+    kernels_memory_free_host(k, block, bytes);
     return status;
 }
 

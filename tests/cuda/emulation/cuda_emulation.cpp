@@ -14,9 +14,11 @@
 #include <vector>
 
 #include "cuda_fiber.h"
+#include "cuda_race.h"
 #include "cudart_standin_internal.h"
 
 enum { EMULATION_THREADS_MAX = 1024, EMULATION_WARP = 32, EMULATION_SHARED_MAX = 48 << 10 };
+enum { EMULATION_RANGES = 8 };
 
 enum emulation_state { EMULATION_READY, EMULATION_AT_BARRIER, EMULATION_AT_WARP, EMULATION_ENDED };
 
@@ -24,8 +26,9 @@ struct emulation_thread {
     struct cuda_fiber fiber;
     struct cuda_emulation_place place;
     enum emulation_state state;
-    unsigned index;
-    int64_t waits_for; /* the round of the barrier or warp that has to pass */
+    unsigned index, warp_barriers; /* barriers of the whole warp that it has passed */
+    bool entered;                  /* the kernel: what came before is the emulation's own */
+    int64_t waits_for;             /* the round of the barrier or warp that has to pass */
 };
 
 /* A meeting of threads; two rounds can be under way, since some threads still read the one that passed. */
@@ -38,15 +41,27 @@ struct emulation_meeting {
     unsigned ballot[2];
 };
 
+struct emulation_range {
+    const void *begin;
+    size_t bytes;
+    enum race_memory memory;
+};
+
 struct emulation_block {
     const struct cuda_emulation_kernel *kernel;
-    unsigned count; /* threads */
+    unsigned count, number; /* threads; of the block in its grid */
+    uint64_t launch_scope, scope;
+    struct emulation_range ranges[EMULATION_RANGES]; /* that its threads touched before */
+    unsigned range_next;
     struct emulation_meeting barrier, warp[EMULATION_THREADS_MAX / EMULATION_WARP];
     std::map<const void *, std::vector<char>> shared; /* by site */
     std::vector<char> dynamic;
     size_t shared_bytes;
     bool broken;
 };
+
+/* Scopes given out (cuda_race.h). */
+static uint64_t emulation_scopes;
 
 /* The one kernel that runs (standin_lock is held). */
 static struct {
@@ -59,6 +74,11 @@ static struct {
 const struct cuda_emulation_place *cuda_emulation_here()
 {
     return &emulation.running->place;
+}
+
+void cuda_emulation_enter()
+{
+    emulation.running->entered = true;
 }
 
 unsigned cuda_emulation_lane()
@@ -156,6 +176,67 @@ unsigned cuda_emulation_ballot(unsigned mask, bool value)
     return emulation.block->warp[emulation.running->index / EMULATION_WARP].ballot[round % 2];
 }
 
+void __syncwarp(unsigned mask)
+{
+    emulation_warp_meet(mask, 0, false);
+    if (mask == 0xffffffffu)
+        emulation.running->warp_barriers++;
+}
+
+static bool emulation_within(const void *address, size_t bytes, const void *begin, size_t size)
+{
+    const uintptr_t at = reinterpret_cast<uintptr_t>(address), first = reinterpret_cast<uintptr_t>(begin);
+    return at >= first && at - first <= size && bytes <= size - (at - first);
+}
+
+/* Where the address lies, with the whole piece of memory around it. */
+static struct emulation_range emulation_range_find(const void *address, size_t bytes)
+{
+    struct emulation_block *block = emulation.block;
+    if (emulation_within(address, bytes, block->dynamic.data(), block->dynamic.size()))
+        return {block->dynamic.data(), block->dynamic.size(), RACE_SHARED};
+    for (const auto &site : block->shared)
+        if (emulation_within(address, bytes, site.second.data(), site.second.size()))
+            return {site.second.data(), site.second.size(), RACE_SHARED};
+    struct emulation_range range = {nullptr, 0, RACE_FOREIGN};
+    if (standin_memory_around(address, &range.begin, &range.bytes) != STANDIN_HOST &&
+        emulation_within(address, bytes, range.begin, range.bytes))
+        range.memory = RACE_GLOBAL;
+    return range;
+}
+
+static enum race_memory emulation_memory_of(const void *address, size_t bytes)
+{
+    struct emulation_block *block = emulation.block;
+    if (emulation_within(address, bytes, emulation.stacks,
+                         (size_t)EMULATION_THREADS_MAX * CUDA_FIBER_STACK) ||
+        emulation_within(address, bytes, emulation.threads,
+                         EMULATION_THREADS_MAX * sizeof *emulation.threads))
+        return RACE_OWN;
+    for (const struct emulation_range &range : block->ranges)
+        if (emulation_within(address, bytes, range.begin, range.bytes))
+            return range.memory;
+    const struct emulation_range range = emulation_range_find(address, bytes);
+    if (range.memory != RACE_FOREIGN)
+        block->ranges[block->range_next++ % EMULATION_RANGES] = range;
+    return range.memory;
+}
+
+bool cuda_emulation_view(const void *address, size_t bytes, struct race_view *view)
+{
+    const struct emulation_block *block = emulation.block;
+    if (block == nullptr || !emulation.running->entered)
+        return false;
+    view->kernel = block->kernel->name;
+    view->memory = emulation_memory_of(address, bytes);
+    view->scope = view->memory == RACE_SHARED ? block->scope : block->launch_scope;
+    view->block = block->number;
+    view->thread = emulation.running->index;
+    view->barriers = (uint32_t)block->barrier.round;
+    view->warp_barriers = emulation.running->warp_barriers;
+    return true;
+}
+
 void *cuda_emulation_shared(const void *site, size_t bytes)
 {
     struct emulation_block *block = emulation.block;
@@ -169,6 +250,13 @@ void *cuda_emulation_shared(const void *site, size_t bytes)
         emulation_give_up();
     }
     return memory.data();
+}
+
+void cuda_emulation_align(const void *address, size_t bytes)
+{
+    if (reinterpret_cast<uintptr_t>(address) % bytes != 0)
+        standin_fault("%s: %zu bytes at an address that is not a multiple of that",
+                      emulation.block->kernel->name, bytes);
 }
 
 void *cuda_emulation_shared_dynamic()
@@ -247,11 +335,16 @@ static void emulation_block_start(struct emulation_block *block, dim3 grid, dim3
     block->shared_bytes = block->dynamic.size();
     std::fill(block->dynamic.begin(), block->dynamic.end(), (char)0xff);
     block->count = size.x * size.y * size.z;
+    block->number = at.x + grid.x * (at.y + grid.y * at.z);
+    block->scope = ++emulation_scopes;
+    memset(block->ranges, 0, sizeof block->ranges);
     for (unsigned i = 0; i < block->count; i++) {
         struct emulation_thread *thread = &emulation.threads[i];
         thread->place = {{i % size.x, i / size.x % size.y, i / size.x / size.y}, at, size, grid};
         thread->state = EMULATION_READY;
         thread->index = i;
+        thread->warp_barriers = 0;
+        thread->entered = false;
         cuda_fiber_prepare(&thread->fiber, emulation.stacks + (size_t)i * CUDA_FIBER_STACK, CUDA_FIBER_STACK,
                            emulation_entry);
     }
@@ -275,6 +368,7 @@ static void emulation_run(dim3 grid, dim3 size, size_t shared_bytes,
 {
     struct emulation_block block = {};
     block.kernel = &kernel;
+    block.launch_scope = ++emulation_scopes;
     block.dynamic.resize(shared_bytes);
     emulation.block = &block;
     const unsigned blocks = grid.x * grid.y * grid.z;

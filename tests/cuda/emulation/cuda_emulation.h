@@ -43,6 +43,16 @@ void *cuda_emulation_shared_dynamic();
     type *name = static_cast<type *>(cuda_emulation_shared(&name##_site, sizeof(type) * (count)))
 #define CUDA_SHARED_DYNAMIC(type, name) type *name = static_cast<type *>(cuda_emulation_shared_dynamic())
 
+/* Faults where the address is not a multiple of `bytes`. */
+void cuda_emulation_align(const void *address, size_t bytes);
+
+template <typename V> static inline V *cuda_emulation_whole(V *pointer)
+{
+    cuda_emulation_align(pointer, sizeof *pointer);
+    return pointer;
+}
+#define CUDA_WHOLE(pointer) cuda_emulation_whole(pointer)
+
 struct cuda_emulation_kernel {
     const char *name;
     const void *function;
@@ -67,6 +77,17 @@ template <typename Argument> static inline int cuda_emulation_look_at(const char
     return 0;
 }
 
+/* The running thread is about to begin with the kernel itself. */
+void cuda_emulation_enter();
+
+template <typename... Parameters, typename... Arguments>
+__attribute__((noinline, no_sanitize("thread"))) static void
+cuda_emulation_call(void (*kernel)(Parameters...), Arguments... arguments)
+{
+    cuda_emulation_enter();
+    kernel(arguments...);
+}
+
 #define CUDA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                          \
     cuda_emulation_start((kernel), #kernel, dim3(grid), dim3(block), (shared_bytes), (stream), __VA_ARGS__)
 
@@ -78,7 +99,7 @@ static inline void cuda_emulation_start(void (*kernel)(Parameters...), const cha
     const int looked[] = {0, cuda_emulation_look_at(name, arguments)...};
     (void)looked;
     struct cuda_emulation_kernel launched = {name, reinterpret_cast<const void *>(kernel),
-                                             [=]() { kernel(arguments...); }};
+                                             [=]() { cuda_emulation_call(kernel, arguments...); }};
     cuda_emulation_launch(grid, block, shared_bytes, stream, launched);
 }
 
@@ -108,10 +129,8 @@ static inline int __syncthreads_count(int value)
     return cuda_emulation_block_count(value != 0);
 }
 
-static inline void __syncwarp(unsigned mask = 0xffffffffu)
-{
-    cuda_emulation_ballot(mask, false);
-}
+/* The lanes of `mask` meet, and what each did before is ordered before what the others do then. */
+void __syncwarp(unsigned mask = 0xffffffffu);
 
 static inline unsigned __ballot_sync(unsigned mask, bool value)
 {
@@ -160,8 +179,12 @@ template <typename T> static inline T __shfl_up_sync(unsigned mask, T value, uns
     return cuda_emulation_shuffle(mask, value, lane >= distance ? lane - distance : lane);
 }
 
-template <typename T> static inline T atomicAdd(T *to, T value)
+/* The running thread changes memory as no other one can see half done (cuda_race.h). */
+void cuda_emulation_atomic(const void *address, size_t bytes);
+
+template <typename T> __attribute__((noinline, no_sanitize("thread"))) static T atomicAdd(T *to, T value)
 {
+    cuda_emulation_atomic(to, sizeof *to);
     const T before = *to;
     *to = before + value;
     return before;

@@ -24,6 +24,7 @@
 #define MUSTER_TESTS_CUDA_CUDART_STANDIN_H
 
 #include <cuda_runtime_api.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -46,6 +47,10 @@ void cuda_standin_reset(void);
 
 /** A bit for each device that has a context, which takes some hundred MB there: of each that was selected. */
 uint64_t cuda_standin_contexts(void);
+
+/** Whether accesses of kernels that were compiled for it are looked at (cuda_race.h), which takes time; at
+ * first they are. */
+void cuda_standin_watch(bool watch);
 
 /** Blocks of device and pinned memory that have not been freed. */
 int64_t cuda_standin_live(void);

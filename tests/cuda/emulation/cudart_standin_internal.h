@@ -62,6 +62,9 @@ bool standin_capturing();
 /* The kind of memory that [pointer, pointer + bytes) lies in; *whole is false when it runs past the end. */
 enum standin_memory standin_memory_of(const void *pointer, size_t bytes, bool *whole);
 
+/* The same of the whole block around the pointer, STANDIN_HOST where there is none. */
+enum standin_memory standin_memory_around(const void *pointer, const void **begin, size_t *bytes);
+
 /* Around work that touches device memory (MUSTER_STANDIN_PROTECT). */
 void standin_memory_open();
 void standin_memory_close();

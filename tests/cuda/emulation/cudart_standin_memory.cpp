@@ -55,19 +55,26 @@ void standin_memory_close()
         memory_access(PROT_NONE);
 }
 
-enum standin_memory standin_memory_of(const void *pointer, size_t bytes, bool *whole)
+enum standin_memory standin_memory_around(const void *pointer, const void **begin, size_t *bytes)
 {
     const char *at = static_cast<const char *>(pointer);
     auto next = memory.blocks.upper_bound(at);
-    *whole = true;
     if (next == memory.blocks.begin())
         return STANDIN_HOST;
     --next;
-    const size_t offset = (size_t)(at - next->first);
-    if (offset >= next->second.bytes)
-        return STANDIN_HOST;
-    *whole = bytes <= next->second.bytes - offset;
-    return next->second.kind;
+    *begin = next->first;
+    *bytes = next->second.bytes;
+    return (size_t)(at - next->first) < next->second.bytes ? next->second.kind : STANDIN_HOST;
+}
+
+enum standin_memory standin_memory_of(const void *pointer, size_t bytes, bool *whole)
+{
+    const void *begin = nullptr;
+    size_t size = 0;
+    const enum standin_memory kind = standin_memory_around(pointer, &begin, &size);
+    const size_t offset = (size_t)(static_cast<const char *>(pointer) - static_cast<const char *>(begin));
+    *whole = kind == STANDIN_HOST || bytes <= size - offset;
+    return kind;
 }
 
 static cudaError_t memory_allocate(void **pointer, size_t bytes, enum standin_memory kind)
