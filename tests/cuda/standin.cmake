@@ -2,11 +2,13 @@
 # for cuBLASLt. Tests name it in MUSTER_CUDA_PLUGIN; on a machine with a GPU they can be given the real one.
 get_property(plugin_sources GLOBAL PROPERTY MUSTER_CUDA_SOURCES)
 get_property(without_cudnn GLOBAL PROPERTY MUSTER_CUDNN_NONE)
-add_library(muster_cuda_emulated MODULE ${plugin_sources} ${without_cudnn} standin/cublaslt_standin.c)
-target_link_libraries(muster_cuda_emulated PRIVATE muster_cuda_kernels_emulated muster_base muster_options)
-target_link_options(muster_cuda_emulated PRIVATE LINKER:--no-undefined)
-set_target_properties(muster_cuda_emulated PROPERTIES
-  LINKER_LANGUAGE CXX LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+foreach(kind emulated watched)
+  add_library(muster_cuda_${kind} MODULE ${plugin_sources} ${without_cudnn} standin/cublaslt_standin.c)
+  target_link_libraries(muster_cuda_${kind} PRIVATE muster_cuda_kernels_${kind} muster_base muster_options)
+  target_link_options(muster_cuda_${kind} PRIVATE LINKER:--no-undefined)
+  set_target_properties(muster_cuda_${kind} PROPERTIES
+    LINKER_LANGUAGE CXX LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+endforeach()
 
 foreach(test test_cuda_backend test_cuda_table test_cuda_memory)
   muster_test(${test} SOURCES ${test}.c compare_device.c ../kernels/cases.c ../kernels/compare_array.c
@@ -22,9 +24,10 @@ set_property(TEST test_cuda_sum APPEND PROPERTY ENVIRONMENT
   "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_emulated>")
 muster_test(test_cuda_engine SOURCES test_cuda_engine.c ../worker/engine_fixture.c ../golden/golden.c
   LINKS muster_engine muster_kernels_ref LABELS cuda)
-add_dependencies(test_cuda_engine muster_cuda_emulated)
+# What whole models hand to kernels is looked at, too.
+add_dependencies(test_cuda_engine muster_cuda_watched)
 set_property(TEST test_cuda_engine APPEND PROPERTY ENVIRONMENT
-  "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_emulated>")
+  "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_watched>")
 muster_test(test_cuda_devices SOURCES test_cuda_devices.c LINKS muster_kernels LABELS cuda)
 add_dependencies(test_cuda_devices muster_cuda_emulated)
 set_property(TEST test_cuda_devices APPEND PROPERTY ENVIRONMENT

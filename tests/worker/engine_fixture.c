@@ -108,15 +108,27 @@ void engine_feed_ids(struct engine *engine, const int32_t *ids)
     engine_feed(engine, engine->graph->ids, ids);
 }
 
+/* In bf16; released with free. */
+static uint16_t *engine_rounded(const float *values, int64_t count)
+{
+    uint16_t *rounded = engine_host_block(count, sizeof *rounded);
+    for (int64_t i = 0; i < count; i++)
+        rounded[i] = dtype_bf16_from_f32(values[i]);
+    return rounded;
+}
+
 static void engine_feed_pixels(struct engine *engine)
 {
     const struct graph_tensor *tensor = &engine->graph->tensors[engine->graph->pixels];
     float *pixels = engine_host_block(tensor->count, sizeof *pixels);
     golden_fill_pixels(pixels, tensor->count);
-    uint16_t *rounded = (uint16_t *)pixels; /* in place, as they come first */
-    for (int64_t i = 0; engine->graph->compute_dtype == DTYPE_BF16 && i < tensor->count; i++)
-        rounded[i] = dtype_bf16_from_f32(pixels[i]);
-    engine_feed(engine, engine->graph->pixels, pixels);
+    if (engine->graph->compute_dtype == DTYPE_BF16) {
+        uint16_t *rounded = engine_rounded(pixels, tensor->count);
+        engine_feed(engine, engine->graph->pixels, rounded);
+        free(rounded);
+    } else {
+        engine_feed(engine, engine->graph->pixels, pixels);
+    }
     free(pixels);
 }
 
@@ -144,9 +156,7 @@ void engine_publish(struct engine *engine)
                     &err);
         return;
     }
-    uint16_t *rounded = engine_host_block(engine->flat_count, sizeof *rounded);
-    for (int64_t i = 0; i < engine->flat_count; i++)
-        rounded[i] = dtype_bf16_from_f32(engine->master[i]);
+    uint16_t *rounded = engine_rounded(engine->master, engine->flat_count);
     engine_must(
         kernels_copy_to_device(engine->kernels, engine->params.block, rounded, engine->params.bytes, &err),
         &err);

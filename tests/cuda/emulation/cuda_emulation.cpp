@@ -50,7 +50,7 @@ struct emulation_range {
 struct emulation_block {
     const struct cuda_emulation_kernel *kernel;
     unsigned count, number; /* threads; of the block in its grid */
-    uint64_t launch_scope, scope;
+    uint32_t launch_scope, scope;
     struct emulation_range ranges[EMULATION_RANGES]; /* that its threads touched before */
     unsigned range_next;
     struct emulation_meeting barrier, warp[EMULATION_THREADS_MAX / EMULATION_WARP];
@@ -61,7 +61,7 @@ struct emulation_block {
 };
 
 /* Scopes given out (cuda_race.h). */
-static uint64_t emulation_scopes;
+static uint32_t emulation_scopes;
 
 /* The one kernel that runs (standin_lock is held). */
 static struct {

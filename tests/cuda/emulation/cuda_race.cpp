@@ -17,9 +17,8 @@ enum { RACE_PAGE = 4096, RACE_GRAIN = 2, RACE_RECENT = 64 };
 enum race_kind { RACE_READ, RACE_WRITE, RACE_ATOMIC };
 
 struct race_mark {
-    uint64_t scope;
-    uint32_t block, thread, barriers, warp_barriers;
-    bool atomic;
+    uint32_t scope, block, barriers;
+    uint32_t thread : 10, atomic : 1, warp_barriers : 21;
 };
 
 struct race_cell {
@@ -72,8 +71,9 @@ static void race_report(const struct race_view &view, const struct race_mark &be
 
 static void race_cell_touch(struct race_cell *cell, const struct race_view &view, enum race_kind kind)
 {
-    const struct race_mark now = {view.scope,    view.block,         view.thread,
-                                  view.barriers, view.warp_barriers, kind == RACE_ATOMIC};
+    struct race_mark now = {view.scope, view.block, view.barriers, 0, kind == RACE_ATOMIC, 0};
+    now.thread = view.thread & 0x3ff;
+    now.warp_barriers = view.warp_barriers & 0x1fffff;
     if (race_between(cell->write, now))
         race_report(view, cell->write, true, kind);
     if (kind == RACE_READ) {

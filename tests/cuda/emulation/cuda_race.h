@@ -18,7 +18,7 @@ enum race_memory { RACE_OWN, RACE_SHARED, RACE_GLOBAL, RACE_FOREIGN };
 struct race_view {
     const char *kernel;
     enum race_memory memory;
-    uint64_t scope; /* of the launch, or of the block where the memory is shared: never used again */
+    uint32_t scope; /* of the launch, or of the block where the memory is shared: never used again */
     uint32_t block, thread;
     uint32_t barriers, warp_barriers; /* that the thread has passed */
 };
