@@ -24,10 +24,10 @@ set_property(TEST test_cuda_sum APPEND PROPERTY ENVIRONMENT
   "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_emulated>")
 muster_test(test_cuda_engine SOURCES test_cuda_engine.c ../worker/engine_fixture.c ../golden/golden.c
   LINKS muster_engine muster_kernels_ref LABELS cuda)
-# What whole models hand to kernels is looked at, too.
+# Whole models hand kernels the device's memory only.
 add_dependencies(test_cuda_engine muster_cuda_watched)
 set_property(TEST test_cuda_engine APPEND PROPERTY ENVIRONMENT
-  "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_watched>")
+  "MUSTER_CUDA_PLUGIN=$<TARGET_FILE:muster_cuda_watched>" MUSTER_STANDIN_PLACES=1)
 muster_test(test_cuda_devices SOURCES test_cuda_devices.c LINKS muster_kernels LABELS cuda)
 add_dependencies(test_cuda_devices muster_cuda_emulated)
 set_property(TEST test_cuda_devices APPEND PROPERTY ENVIRONMENT

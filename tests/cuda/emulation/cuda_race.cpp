@@ -16,10 +16,18 @@
 enum { RACE_PAGE = 4096, RACE_GRAIN = 2, RACE_RECENT = 64 };
 enum race_kind { RACE_READ, RACE_WRITE, RACE_ATOMIC };
 
+/* `who`: the thread in its block, RACE_ATOMICALLY or not, and above that the barriers of the warp that it has
+ * passed; packed by hand, because this is written for every access. */
+enum { RACE_THREADS = 1 << 10, RACE_ATOMICALLY = 1 << 10, RACE_WHO_BITS = 11 };
+
 struct race_mark {
-    uint32_t scope, block, barriers;
-    uint32_t thread : 10, atomic : 1, warp_barriers : 21;
+    uint32_t scope, block, barriers, who;
 };
+
+static uint32_t race_thread(const struct race_mark &mark)
+{
+    return mark.who % RACE_THREADS;
+}
 
 struct race_cell {
     struct race_mark write, read[2];
@@ -50,13 +58,14 @@ static struct race_cell *race_cell_at(uintptr_t address)
 /* Nothing orders the two, and they are not both atomic. */
 static bool race_between(const struct race_mark &before, const struct race_mark &now)
 {
-    if (before.scope != now.scope || (before.atomic && now.atomic))
+    if (before.scope != now.scope || (before.who & now.who & RACE_ATOMICALLY) != 0)
         return false;
     if (before.block != now.block)
         return true;
-    if (before.thread == now.thread || before.barriers != now.barriers)
+    if (race_thread(before) == race_thread(now) || before.barriers != now.barriers)
         return false;
-    return before.thread / 32 != now.thread / 32 || before.warp_barriers == now.warp_barriers;
+    return race_thread(before) / 32 != race_thread(now) / 32 ||
+           before.who >> RACE_WHO_BITS == now.who >> RACE_WHO_BITS;
 }
 
 static void race_report(const struct race_view &view, const struct race_mark &before, bool wrote,
@@ -65,15 +74,13 @@ static void race_report(const struct race_view &view, const struct race_mark &be
     standin_fault("%s: race: thread %u of block %u %s %s memory that thread %u of block %u %s, and nothing "
                   "orders the two",
                   view.kernel, view.thread, view.block, kind == RACE_READ ? "reads" : "writes",
-                  view.memory == RACE_SHARED ? "shared" : "global", before.thread, before.block,
+                  view.memory == RACE_SHARED ? "shared" : "global", race_thread(before), before.block,
                   wrote ? "writes" : "reads");
 }
 
-static void race_cell_touch(struct race_cell *cell, const struct race_view &view, enum race_kind kind)
+static void race_cell_touch(struct race_cell *cell, const struct race_view &view, const struct race_mark &now,
+                            enum race_kind kind)
 {
-    struct race_mark now = {view.scope, view.block, view.barriers, 0, kind == RACE_ATOMIC, 0};
-    now.thread = view.thread & 0x3ff;
-    now.warp_barriers = view.warp_barriers & 0x1fffff;
     if (race_between(cell->write, now))
         race_report(view, cell->write, true, kind);
     if (kind == RACE_READ) {
@@ -105,9 +112,15 @@ static void race_touch(const void *address, size_t bytes, enum race_kind kind)
         standin_fault("%s: touches %p, which is not the device's memory", view.kernel, address);
         return;
     }
+    static const bool places_only = standin_environment("MUSTER_STANDIN_PLACES", 0) != 0;
+    if (places_only)
+        return;
+    const uint32_t atomically = kind == RACE_ATOMIC ? RACE_ATOMICALLY : 0;
+    const struct race_mark now = {view.scope, view.block, view.barriers,
+                                  view.thread | atomically | view.warp_barriers << RACE_WHO_BITS};
     const uintptr_t first = reinterpret_cast<uintptr_t>(address) / RACE_GRAIN * RACE_GRAIN;
     for (uintptr_t at = first; at < reinterpret_cast<uintptr_t>(address) + bytes; at += RACE_GRAIN)
-        race_cell_touch(race_cell_at(at), view, kind);
+        race_cell_touch(race_cell_at(at), view, now, kind);
 }
 
 void cuda_emulation_atomic(const void *address, size_t bytes)

@@ -10,15 +10,19 @@
  *   MUSTER_STANDIN_DEVICES   devices that exist (1)
  *   MUSTER_STANDIN_MEMORY    bytes of memory of a device (8 GiB)
  *   MUSTER_STANDIN_PROTECT   1: memory from cudaMalloc can be touched by work on a stream only, so that a
- * host function that reads a device pointer crashes (read once, at the first use)
+ *                            host function that reads a device pointer crashes (read once, at the first use)
  *   MUSTER_STANDIN_HOST_ARGUMENTS   1: kernels may be given pointers to host memory (read once)
+ *   MUSTER_STANDIN_PLACES    1: of kernels that are watched (cuda_race.h), only where they touch memory is
+ *                            looked at, not in which order (read once)
  *   MUSTER_EMULATION_ORDER   order of blocks, and of warps and lanes between barriers: "forward" (the
- * default), "reverse", or a number that seeds a shuffle MUSTER_STANDIN_DEFER     1: work on a stream runs
- * when somebody waits for it, and nothing before that which no event makes it wait for; 2, 3: so, but the
- * first or the second stream runs as soon as events let it; greater: a seed with which any stream runs ahead
- * now and then (read once) MUSTER_STANDIN_COUNTS    path to which, with the process id behind it, a process
- * writes at its end what it asked for: a line "what direct in-graphs" each: kernels by name, library, fill,
- * copy_…, graph, wait, event, allocation
+ *                            default), "reverse", or a number that seeds a shuffle
+ *   MUSTER_STANDIN_DEFER     1: work on a stream runs when somebody waits for it, and nothing before that which
+ *                            no event makes it wait for; 2, 3: so, but the first or the second stream runs as
+ *                            soon as events let it; greater: a seed with which any stream runs ahead now and
+ *                            then (read once)
+ *   MUSTER_STANDIN_COUNTS    path to which, with the process id behind it, a process writes at its end what
+ *                            it asked for: a line "what direct in-graphs" each: kernels by name, library, fill,
+ *                            copy_…, graph, wait, event, allocation
  */
 #ifndef MUSTER_TESTS_CUDA_CUDART_STANDIN_H
 #define MUSTER_TESTS_CUDA_CUDART_STANDIN_H
