@@ -21,14 +21,12 @@ static __global__ void columns_kernel(const T *rows, int64_t row_count, int64_t 
     const int64_t c = ((int64_t)blockIdx.x * CUDA_WARP + group) * N, there = columns - c;
     const int64_t first = (int64_t)blockIdx.y * chunk_rows;
     const int64_t end = first + chunk_rows < row_count ? first + chunk_rows : row_count;
-    float sum[N], values[N];
+    const int64_t count = there > 0 ? (end - first - lane + COLUMNS_LANES - 1) / COLUMNS_LANES : 0;
+    const auto at = [=](int64_t n) { return (first + lane + n * COLUMNS_LANES) * stride + c; };
+    float sum[N];
     for (int i = 0; i < N; i++)
         sum[i] = 0.0f;
-    for (int64_t r = first + lane; there > 0 && r < end; r += COLUMNS_LANES) {
-        cuda_group_load(rows + r * stride + c, there, aligned, values);
-        for (int i = 0; i < N; i++)
-            sum[i] += values[i];
-    }
+    cuda_groups_add(rows, count, at, there, aligned, sum);
     for (int i = 0; i < N; i++)
         sums[(lane * N + i) * CUDA_WARP + group] = sum[i];
     __syncthreads();

@@ -51,7 +51,7 @@ struct cuda_f16 {
     uint16_t bits;
 };
 
-enum { CUDA_WARP = 32, CUDA_BLOCK = 256, CUDA_WARPS_MAX = 32 };
+enum { CUDA_WARP = 32, CUDA_BLOCK = 256, CUDA_WARPS_MAX = 32, CUDA_GROUPS_AHEAD = 4 };
 
 /* Elements of T in a group of 16 bytes. */
 template <typename T> struct cuda_group {
@@ -125,27 +125,67 @@ template <typename T, int N> union cuda_pack {
     uint4 whole[(N * sizeof(T) + 15) / 16];
 };
 
-/* values[i] = from[i] for i < there, 0 beyond; `aligned` says that 16-byte (of fewer bytes: 8-byte) pieces
- * may be used. `there` may be negative. */
+/* The elements from[i] for i < there, zeros beyond, as they are stored; `aligned` says that 16-byte (of fewer
+ * bytes: 8-byte) pieces may be used. `there` may be negative. */
+template <typename T, int N>
+static __device__ __forceinline__ void cuda_group_fetch(const T *from, int64_t there, bool aligned,
+                                                        union cuda_pack<T, N> *pack)
+{
+    if (aligned && there >= N) {
+        if (N * sizeof(T) % 16 == 0) {
+            for (int i = 0; i < (int)(N * sizeof(T) / 16); i++)
+                pack->whole[i] = *CUDA_WHOLE(reinterpret_cast<const uint4 *>(from) + i);
+        } else {
+            for (int i = 0; i < (int)(N * sizeof(T) / 8); i++)
+                pack->half[i] = *CUDA_WHOLE(reinterpret_cast<const uint2 *>(from) + i);
+        }
+        return;
+    }
+    for (int i = 0; i < N; i++)
+        if (i < there)
+            pack->element[i] = from[i];
+        else
+            cuda_from_float(&pack->element[i], 0.0f);
+}
+
+template <typename T, int N>
+static __device__ __forceinline__ void cuda_group_values(const union cuda_pack<T, N> &pack,
+                                                         float (&values)[N])
+{
+    for (int i = 0; i < N; i++)
+        values[i] = cuda_to_float(pack.element[i]);
+}
+
+/* Both. A thread goes on past a load until it needs what it loads: several groups are all fetched before the
+ * first is looked at. */
 template <typename T, int N>
 static __device__ __forceinline__ void cuda_group_load(const T *from, int64_t there, bool aligned,
                                                        float (&values)[N])
 {
-    if (aligned && there >= N) {
-        union cuda_pack<T, N> pack;
-        if (N * sizeof(T) % 16 == 0) {
-            for (int i = 0; i < (int)(N * sizeof(T) / 16); i++)
-                pack.whole[i] = *CUDA_WHOLE(reinterpret_cast<const uint4 *>(from) + i);
-        } else {
-            for (int i = 0; i < (int)(N * sizeof(T) / 8); i++)
-                pack.half[i] = *CUDA_WHOLE(reinterpret_cast<const uint2 *>(from) + i);
+    union cuda_pack<T, N> pack;
+    cuda_group_fetch(from, there, aligned, &pack);
+    cuda_group_values(pack, values);
+}
+
+/* Adds the groups at from + at(0), … from + at(count - 1) to the sums in order, several under way at once. */
+template <typename T, int N, typename At>
+static __device__ __forceinline__ void cuda_groups_add(const T *from, int64_t count, At at, int64_t there,
+                                                       bool aligned, float (&sums)[N])
+{
+    for (int64_t first = 0; first < count; first += CUDA_GROUPS_AHEAD) {
+        union cuda_pack<T, N> ahead[CUDA_GROUPS_AHEAD];
+        for (int n = 0; n < CUDA_GROUPS_AHEAD; n++)
+            if (first + n < count)
+                cuda_group_fetch(from + at(first + n), there, aligned, &ahead[n]);
+        for (int n = 0; n < CUDA_GROUPS_AHEAD; n++) {
+            float values[N];
+            if (first + n >= count)
+                break;
+            cuda_group_values(ahead[n], values);
+            for (int i = 0; i < N; i++)
+                sums[i] += values[i];
         }
-        for (int i = 0; i < N; i++)
-            values[i] = cuda_to_float(pack.element[i]);
-        return;
     }
-    for (int i = 0; i < N; i++)
-        values[i] = i < there ? cuda_to_float(from[i]) : 0.0f;
 }
 
 /* One store to global memory: where a plain assignment says so, nvcc splits it into words in some kernels. */

@@ -94,13 +94,8 @@ template <typename T, int N>
 static __device__ __forceinline__ void embedding_add(const T *dy, int64_t width, int64_t c, bool aligned,
                                                      const int32_t *tokens, int count, float (&sums)[N])
 {
-    float values[N];
-#pragma unroll 8
-    for (int n = 0; n < count; n++) {
-        cuda_group_load(dy + tokens[n] * width + c, width - c, aligned, values);
-        for (int i = 0; i < N; i++)
-            sums[i] += values[i];
-    }
+    const auto at = [=](int64_t n) { return tokens[n] * width + c; };
+    cuda_groups_add(dy, count, at, width - c, aligned, sums);
 }
 
 /* The tokens among ids[first … first + EMBEDDING_LIST) that are `row`, in order, into `found`; returns how
@@ -186,11 +181,9 @@ static __global__ void embedding_position_kernel(struct embedding_args a, bool a
     float sums[N], values[N];
     for (int i = 0; i < N; i++)
         sums[i] = 0.0f;
-    for (int64_t t = p; t < a.tokens; t += a.sequence) {
-        cuda_group_load(static_cast<const T *>(a.dy) + t * a.width + c, there, aligned, values);
-        for (int i = 0; i < N; i++)
-            sums[i] += values[i];
-    }
+    const int64_t count = (a.tokens - p + a.sequence - 1) / a.sequence;
+    const auto at = [=](int64_t n) { return (p + n * a.sequence) * a.width + c; };
+    cuda_groups_add(static_cast<const T *>(a.dy), count, at, there, aligned, sums);
     float *out = a.dposition_table + p * a.width + c;
     cuda_group_load(out, there, aligned_sums, values);
     for (int i = 0; i < N; i++)

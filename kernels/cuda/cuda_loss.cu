@@ -146,7 +146,10 @@ static __global__ void __launch_bounds__(LOSS_THREADS_MAX)
         if (a.correct != nullptr)
             a.correct[t] = correct;
     }
-    for (int c = (int)threadIdx.x * N; a.gradient && c < (int)a.stride; c += step)
+    /* backwards: what was read last is still near */
+    const int mine = (int)threadIdx.x * N, stride = (int)a.stride;
+    for (int c = mine + (stride - 1 - mine) / step * step; a.gradient && c >= mine && mine < stride;
+         c -= step)
         loss_gradient<T, N>(a, row, c, target, lse, aligned);
 }
 

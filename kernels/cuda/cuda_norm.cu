@@ -25,12 +25,16 @@ template <typename T, int N>
 static __device__ __forceinline__ void norm_read(const struct norm_row<T> &row, int64_t c, float (&values)[N])
 {
     const int64_t there = row.width - c;
-    float delta[N];
-    cuda_group_load(row.x + c, there, row.aligned, values);
+    union cuda_pack<T, N> x, delta;
+    cuda_group_fetch(row.x + c, there, row.aligned, &x);
+    if (row.delta != nullptr)
+        cuda_group_fetch(row.delta + c, there, row.aligned, &delta);
+    cuda_group_values(x, values);
     if (row.delta != nullptr) {
-        cuda_group_load(row.delta + c, there, row.aligned, delta);
+        float more[N];
+        cuda_group_values(delta, more);
         for (int i = 0; i < N; i++)
-            values[i] = cuda_rounded<T>(values[i] + delta[i]);
+            values[i] = cuda_rounded<T>(values[i] + more[i]);
         cuda_group_store(row.residual + c, there, row.aligned, values);
     }
 }
@@ -120,10 +124,10 @@ CUDA_OPERATION(norm_forward, norm_args)
     return cuda_launched("norm_forward", err);
 }
 
-/* What a group of columns of one row brings to the backward rule: dy, h = (residual - mean) · rstd, and
- * g = dy · gain. */
+/* What a group of columns of one row brings to the backward rule: dy, h = (residual - mean) · rstd, g = dy ·
+ * gain, and where it is added to, what dresidual is before. */
 template <int N> struct norm_slopes {
-    float dy[N], h[N], g[N];
+    float dy[N], h[N], g[N], before[N];
 };
 
 /* The arguments of the backward operation, and how its blocks go about it. */
@@ -135,16 +139,24 @@ struct norm_backward {
     float *partials;      /* a row for each chunk */
 };
 
+/* `before` is left out where it is not wanted yet. */
 template <typename T, int N>
 static __device__ __forceinline__ void norm_slopes_read(const struct norm_backward &b, int64_t t, int64_t c,
-                                                        struct norm_slopes<N> *s)
+                                                        bool wanted, struct norm_slopes<N> *s)
 {
     const struct norm_args &a = b.a;
     const int64_t at = t * a.width + c, there = a.width - c;
+    const bool before_wanted = wanted && a.accumulate;
     const float mean = a.kind == NORM_LAYER ? a.mean[t] : 0.0f, rstd = a.rstd[t];
-    cuda_group_load(static_cast<const T *>(a.dy) + at, there, b.aligned, s->dy);
-    cuda_group_load(static_cast<const T *>(a.residual) + at, there, b.aligned, s->h);
-    cuda_group_load(static_cast<const T *>(a.gain) + c, there, b.aligned, s->g);
+    union cuda_pack<T, N> dy, residual, gain, before;
+    cuda_group_fetch(static_cast<const T *>(a.dy) + at, there, b.aligned, &dy);
+    cuda_group_fetch(static_cast<const T *>(a.residual) + at, there, b.aligned, &residual);
+    cuda_group_fetch(static_cast<const T *>(a.gain) + c, there, b.aligned, &gain);
+    cuda_group_fetch(static_cast<const T *>(a.dresidual) + at, before_wanted ? there : 0, b.aligned, &before);
+    cuda_group_values(dy, s->dy);
+    cuda_group_values(residual, s->h);
+    cuda_group_values(gain, s->g);
+    cuda_group_values(before, s->before);
     for (int i = 0; i < N; i++) {
         s->h[i] = (s->h[i] - mean) * rstd;
         s->g[i] *= s->dy[i];
@@ -218,11 +230,7 @@ static __device__ __forceinline__ void norm_row_store(const struct norm_backward
     const float rstd = b.a.rstd[t];
     float values[N];
     for (int i = 0; i < N; i++)
-        values[i] = 0.0f;
-    if (b.a.accumulate)
-        cuda_group_load(out, there, b.aligned, values);
-    for (int i = 0; i < N; i++)
-        values[i] = fmaf(rstd, s.g[i] - average - s.h[i] * average_scaled, values[i]);
+        values[i] = fmaf(rstd, s.g[i] - average - s.h[i] * average_scaled, s.before[i]);
     cuda_group_store(out, there, b.aligned, values);
 }
 
@@ -241,7 +249,7 @@ static __global__ void __launch_bounds__(NORM_THREADS_MAX) norm_backward_kernel(
     for (int64_t t = first; t < end; t++) {
         float average = 0.0f, average_scaled = 0.0f;
         for (int64_t c = start; c < width; c += step) {
-            norm_slopes_read<T, N>(b, t, c, &s);
+            norm_slopes_read<T, N>(b, t, c, b.single, &s);
             for (int i = 0; i < N && c + i < width; i++) {
                 average += s.g[i];
                 average_scaled = fmaf(s.g[i], s.h[i], average_scaled);
@@ -255,7 +263,7 @@ static __global__ void __launch_bounds__(NORM_THREADS_MAX) norm_backward_kernel(
         average_scaled /= (float)width;
         for (int64_t c = start; c < width; c += step) {
             if (!b.single)
-                norm_slopes_read<T, N>(b, t, c, &s);
+                norm_slopes_read<T, N>(b, t, c, true, &s);
             norm_row_store<T, N>(b, t, c, average, average_scaled, s);
         }
     }
