@@ -104,8 +104,7 @@ static void emulation_wait(enum emulation_state state, int64_t round)
     cuda_fiber_switch(&self->fiber, &emulation.scheduler, false);
 }
 
-/* Ends the fiber without going on, after a fault. */
-static void emulation_give_up()
+void cuda_emulation_give_up()
 {
     emulation.block->broken = true;
     emulation_wait(EMULATION_AT_BARRIER, INT64_MAX);
@@ -142,7 +141,7 @@ static int64_t emulation_warp_meet(unsigned mask, uint64_t value, bool vote)
         standin_fault("%s: lane %u meets others of its warp with mask %#x, which %s",
                       emulation.block->kernel->name, cuda_emulation_lane(), mask,
                       mask & self ? "is not theirs" : "lacks it");
-        emulation_give_up();
+        cuda_emulation_give_up();
     }
     if (warp->arrived == 0)
         warp->ballot[round % 2] = 0;
@@ -165,7 +164,7 @@ uint64_t cuda_emulation_exchange(unsigned mask, uint64_t value, unsigned from)
     if (from >= EMULATION_WARP || !(mask >> from & 1)) {
         standin_fault("%s: a shuffle reads lane %u, which is not in its mask %#x",
                       emulation.block->kernel->name, from, mask);
-        emulation_give_up();
+        cuda_emulation_give_up();
     }
     return emulation.block->warp[emulation.running->index / EMULATION_WARP].value[round % 2][from];
 }
@@ -247,16 +246,18 @@ void *cuda_emulation_shared(const void *site, size_t bytes)
     }
     if (block->shared_bytes > EMULATION_SHARED_MAX) {
         standin_fault("%s: %zu bytes of shared memory", block->kernel->name, block->shared_bytes);
-        emulation_give_up();
+        cuda_emulation_give_up();
     }
     return memory.data();
 }
 
 void cuda_emulation_align(const void *address, size_t bytes)
 {
-    if (reinterpret_cast<uintptr_t>(address) % bytes != 0)
-        standin_fault("%s: %zu bytes at an address that is not a multiple of that",
-                      emulation.block->kernel->name, bytes);
+    if (reinterpret_cast<uintptr_t>(address) % bytes == 0)
+        return;
+    standin_fault("%s: %zu bytes at an address that is not a multiple of that", emulation.block->kernel->name,
+                  bytes);
+    cuda_emulation_give_up();
 }
 
 void *cuda_emulation_shared_dynamic()

@@ -110,7 +110,7 @@ static void race_touch(const void *address, size_t bytes, enum race_kind kind)
         return;
     if (view.memory == RACE_FOREIGN) {
         standin_fault("%s: touches %p, which is not the device's memory", view.kernel, address);
-        return;
+        cuda_emulation_give_up();
     }
     static const bool places_only = standin_environment("MUSTER_STANDIN_PLACES", 0) != 0;
     if (places_only)

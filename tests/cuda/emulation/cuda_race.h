@@ -26,4 +26,7 @@ struct race_view {
 /* By the emulation: false while no kernel runs. */
 bool cuda_emulation_view(const void *address, size_t bytes, struct race_view *view);
 
+/* Ends the running kernel without going on, after a fault. */
+void cuda_emulation_give_up();
+
 #endif
