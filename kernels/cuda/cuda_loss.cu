@@ -16,19 +16,6 @@ struct loss_sum {
     float largest, total;
 };
 
-/* exp of a number that is at most 0, or nearly so: what matters is near 0, where this is as good as expf at a
- * sixth of its instructions. There are two for each logit, the most numerous values of a step. */
-static __device__ __forceinline__ float loss_exp(float x)
-{
-#ifdef __CUDA_ARCH__
-    float result;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x * 1.44269504f));
-    return result;
-#else
-    return expf(x);
-#endif
-}
-
 /* The largest over the block, the same in every thread; `shared` has room for CUDA_WARPS_MAX values. */
 static __device__ __forceinline__ float loss_block_largest(float value, float *shared)
 {
@@ -46,7 +33,7 @@ static __device__ __forceinline__ float loss_block_largest(float value, float *s
 static __device__ __forceinline__ float loss_block_lse(struct loss_sum sum, float *shared)
 {
     const float largest = loss_block_largest(sum.largest, shared);
-    return largest + logf(cuda_block_sum(sum.total * loss_exp(sum.largest - largest), shared));
+    return largest + logf(cuda_block_sum(sum.total * cuda_exp_below(sum.largest - largest), shared));
 }
 
 /* The bias of column c; called only where there is one. */
@@ -90,7 +77,7 @@ static __device__ __forceinline__ void loss_gradient(const struct cuda_cross_ent
     float values[N];
     loss_logits(a, row, c, aligned, values);
     for (int i = 0; i < N; i++)
-        values[i] = loss_exp(values[i] - lse);
+        values[i] = cuda_exp_below(values[i] - lse);
     if (target >= c && target - c < N)
         for (int i = 0; i < N; i++)
             values[i] -= c + i == target ? 1.0f : 0.0f;
@@ -108,10 +95,10 @@ static __device__ __forceinline__ void loss_sum_add(struct loss_sum *sum, const 
                                                     float largest)
 {
     largest = fmaxf(sum->largest, largest);
-    sum->total *= loss_exp(sum->largest - largest);
+    sum->total *= cuda_exp_below(sum->largest - largest);
     sum->largest = largest;
     for (int i = 0; i < N; i++)
-        sum->total += loss_exp(logits[i] - largest);
+        sum->total += cuda_exp_below(logits[i] - largest);
 }
 
 template <typename T>

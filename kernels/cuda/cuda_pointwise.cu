@@ -53,11 +53,6 @@ CUDA_OPERATION(activation_backward, activation_args)
     return cuda_launched("activation_backward", err);
 }
 
-static __device__ __forceinline__ float swiglu_sigmoid(float x)
-{
-    return 1.0f / (1.0f + expf(-x));
-}
-
 /* The group of a thread in [tokens, width]: row t, columns from c on. */
 struct swiglu_place {
     int64_t t, c;
@@ -84,7 +79,7 @@ template <typename T> static __global__ void swiglu_forward_kernel(struct swiglu
     cuda_group_load(gate_at, there, aligned, gate);
     cuda_group_load(gate_at + a.width, there, aligned, up);
     for (int i = 0; i < N; i++)
-        gate[i] = gate[i] * swiglu_sigmoid(gate[i]) * up[i];
+        gate[i] = gate[i] * cuda_sigmoid_of(gate[i]).value * up[i];
     cuda_group_store(static_cast<T *>(a.y) + p.t * a.width + p.c, there, aligned, gate);
 }
 
@@ -100,7 +95,7 @@ template <typename T> static __global__ void swiglu_backward_kernel(struct swigl
     cuda_group_load(static_cast<const T *>(a.gate_up) + gate_at + a.width, there, aligned, up);
     cuda_group_load(static_cast<const T *>(a.dy) + p.t * a.width + p.c, there, aligned, dy);
     for (int i = 0; i < N; i++) {
-        const float sigmoid = swiglu_sigmoid(gate[i]);
+        const float sigmoid = cuda_sigmoid_of(gate[i]).value;
         const float slope = sigmoid * fmaf(gate[i], 1.0f - sigmoid, 1.0f);
         up[i] = dy[i] * up[i] * slope;
         dy[i] = dy[i] * gate[i] * sigmoid;
