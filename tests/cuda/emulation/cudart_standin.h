@@ -16,13 +16,13 @@
  *                            looked at, not in which order (read once)
  *   MUSTER_EMULATION_ORDER   order of blocks, and of warps and lanes between barriers: "forward" (the
  *                            default), "reverse", or a number that seeds a shuffle
- *   MUSTER_STANDIN_DEFER     1: work on a stream runs when somebody waits for it, and nothing before that which
- *                            no event makes it wait for; 2, 3: so, but the first or the second stream runs as
- *                            soon as events let it; greater: a seed with which any stream runs ahead now and
- *                            then (read once)
+ *   MUSTER_STANDIN_DEFER     1: work on a stream runs when somebody waits for it, and nothing before that
+ *                            which no event makes it wait for; 2, 3: so, but the first or the second stream
+ *                            runs as soon as events let it; greater: a seed with which any stream runs
+ *                            ahead now and then (read once)
  *   MUSTER_STANDIN_COUNTS    path to which, with the process id behind it, a process writes at its end what
- *                            it asked for: a line "what direct in-graphs" each: kernels by name, library, fill,
- *                            copy_…, graph, wait, event, allocation
+ *                            it asked for: a line "what direct in-graphs" each: kernels by name, library,
+ *                            fill, copy_…, graph, wait, event, allocation
  */
 #ifndef MUSTER_TESTS_CUDA_CUDART_STANDIN_H
 #define MUSTER_TESTS_CUDA_CUDART_STANDIN_H
