@@ -7,11 +7,13 @@
  */
 #include "kernels/cuda/cuda_sdpa.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 
 enum { SDPA_PLANS_MAX = 32, SDPA_HEAD_WIDTH_MAX = 256 };
 
@@ -84,9 +86,12 @@ static enum muster_status sdpa_plan_of(struct cuda_sdpa *sdpa, const struct cuda
         return muster_error_set(err, MUSTER_ERR_INTERNAL, "cuda: more than %d shapes of attention",
                                 (int)SDPA_PLANS_MAX);
     struct sdpa_entry *entry = &sdpa->entries[sdpa->count];
-    enum muster_status status = cuda_sdpa_plan_create(sdpa->handle, NULL, shape, &entry->plan, err);
-    if (status != MUSTER_OK && status != MUSTER_ERR_UNSUPPORTED)
-        return status;
+    struct muster_error refusal = {0};
+    enum muster_status status = cuda_sdpa_plan_create(sdpa->handle, NULL, shape, &entry->plan, &refusal);
+    if (status == MUSTER_ERR_UNSUPPORTED)
+        log_warn("%s; a kernel of muster's own does it, which is slower", refusal.text);
+    else if (status != MUSTER_OK)
+        return muster_error_set(err, status, "%s", refusal.text);
     entry->shape = *shape;
     sdpa->count++;
     *out = entry->plan;
@@ -98,11 +103,24 @@ static bool sdpa_aligned(const void *pointer)
     return (uintptr_t)pointer % 16 == 0;
 }
 
-static bool sdpa_suits(const struct cuda_kernels *k, const struct attention_args *a)
+/* What the library makes plans for but gets wrong, as its maker says (cudnn-frontend, sdpa_support_surface.h,
+ * and its release notes): one position; anything in 9.10.0 and 9.10.1; gradients whose last tile is not
+ * whole, in a recording, up to 9.15.0; gradients in a fixed order on Blackwell before 9.18.1. */
+static bool sdpa_is_sound(const struct cuda_kernels *k, const struct attention_args *a, bool backward)
+{
+    const size_t version = cudnnGetVersion();
+    if (a->sequence == 1 || version == 91000 || version == 91001)
+        return false;
+    return !backward ||
+           ((version > 91500 || a->sequence % 128 == 0) && (version >= 91801 || k->compute_major < 10));
+}
+
+static bool sdpa_suits(const struct cuda_kernels *k, const struct attention_args *a, bool backward)
 {
     return k->sdpa != NULL && k->compute_major >= 8 && (a->dtype == DTYPE_BF16 || a->dtype == DTYPE_F16) &&
            a->dropout == 0.0f && a->head_width % 8 == 0 && a->head_width <= SDPA_HEAD_WIDTH_MAX &&
-           sdpa_aligned(a->qkv) && sdpa_aligned(a->y) && sdpa_aligned(a->dy) && sdpa_aligned(a->dqkv);
+           sdpa_aligned(a->qkv) && sdpa_aligned(a->y) && sdpa_aligned(a->lse) && sdpa_aligned(a->dy) &&
+           sdpa_aligned(a->dqkv) && sdpa_is_sound(k, a, backward);
 }
 
 static enum muster_status sdpa_refuse(struct muster_error *err)
@@ -123,7 +141,6 @@ static struct cuda_sdpa_shape sdpa_shape_of(const struct attention_args *a, bool
         .head_width = a->head_width,
         .qkv_stride = (a->heads + 2 * a->kv_heads) * a->head_width,
         .y_stride = a->heads * a->head_width,
-        .lse_stride = a->heads * a->sequence,
     };
 }
 
@@ -146,7 +163,7 @@ static void sdpa_pack_fill(struct cuda_sdpa_pack *pack, const struct attention_a
     const int64_t width = a->head_width * 2, head = g * (a->heads / a->kv_heads);
     const int64_t row = b * a->sequence * s->qkv_stride * 2;
     numbers->scale = 1.0f / sqrtf((float)a->head_width);
-    numbers->minus_infinity = -INFINITY;
+    numbers->minus_infinity = cudnnGetVersion() < 91000 ? -FLT_MAX : -INFINITY; /* what the library wants */
     numbers->one = 1.0f;
     sdpa_pack_add(pack, SDPA_Q, a->qkv, row + head * width);
     sdpa_pack_add(pack, SDPA_K, a->qkv, row + (a->heads + g) * width);
@@ -190,7 +207,7 @@ static enum muster_status sdpa_run_slice(struct cuda_kernels *k, const struct at
 enum muster_status cuda_sdpa_forward(struct cuda_kernels *k, const struct attention_args *a,
                                      struct muster_error *err)
 {
-    if (!sdpa_suits(k, a))
+    if (!sdpa_suits(k, a, false))
         return sdpa_refuse(err);
     const struct cuda_sdpa_shape shape = sdpa_shape_of(a, false, a->batch, a->kv_heads);
     struct cuda_sdpa_plan *plan = NULL;
@@ -205,7 +222,7 @@ enum muster_status cuda_sdpa_forward(struct cuda_kernels *k, const struct attent
 enum muster_status cuda_sdpa_backward(struct cuda_kernels *k, const struct attention_args *a,
                                       struct muster_error *err)
 {
-    if (!sdpa_suits(k, a))
+    if (!sdpa_suits(k, a, true))
         return sdpa_refuse(err);
     const struct ops_attention_shape whole = {a->batch, a->sequence, a->heads, a->kv_heads, a->head_width};
     const struct ops_attention_slice slice = ops_attention_slice(&whole);

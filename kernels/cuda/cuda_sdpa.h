@@ -28,13 +28,18 @@ enum {
     SDPA_NAMES
 };
 
-/** Some heads of some sequences of packed rows; all of one type, compared as bytes. */
+/** All heads of some sequences of packed rows, or some of one's; all of one type, compared as bytes. */
 struct cuda_sdpa_shape {
     int64_t dtype, backward;
     int64_t batch, sequence, heads, kv_heads, head_width;
     int64_t qkv_stride, y_stride; /* elements from token to token */
-    int64_t lse_stride;           /* elements from sequence to sequence of the batch */
 };
+
+/** Bytes that the log-sum-exp and the row sums of every slice are aligned to: a slice starts at any head. */
+static inline int64_t cuda_sdpa_rows_alignment(const struct cuda_sdpa_shape *s)
+{
+    return s->sequence % 4 == 0 ? 16 : 4;
+}
 
 enum { SDPA_OPERATIONS_MAX = 32, SDPA_DESCRIPTORS_MAX = 160 };
 
@@ -62,7 +67,8 @@ struct cuda_sdpa_plan;
 
 /**
  * \param handle  of the device, or NULL with `device` describing one (a DEVICEPROP descriptor)
- * \return UNSUPPORTED, with the library's reason, where it has no engine for the shape
+ * \return UNSUPPORTED, with the library's reason, where it has no engine for the shape on such a device;
+ * INTERNAL where it failed otherwise
  */
 enum muster_status cuda_sdpa_plan_create(cudnnHandle_t handle, cudnnBackendDescriptor_t device,
                                          const struct cuda_sdpa_shape *shape, struct cuda_sdpa_plan **out,

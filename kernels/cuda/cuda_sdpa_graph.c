@@ -29,7 +29,8 @@ static void graph_set_one(struct cuda_sdpa_graph *g, descriptor d, cudnnBackendA
 static descriptor graph_tensor(struct cuda_sdpa_graph *g, int64_t name, cudnnDataType_t type,
                                const struct layout *layout, enum tensor_kind kind)
 {
-    const int64_t alignment = 16;
+    const int64_t alignment =
+        type == CUDNN_DATA_FLOAT && kind == TENSOR_REAL ? cuda_sdpa_rows_alignment(g->shape) : 16;
     const bool yes = true;
     descriptor t = cuda_sdpa_make(g, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
     cuda_sdpa_set(g, t, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &type);
@@ -51,11 +52,15 @@ static cudnnDataType_t graph_type(const struct cuda_sdpa_graph *g)
 }
 
 /* [batch, heads, sequence, head_width] inside rows of `stride` elements. */
+static struct layout graph_heads_layout(const struct cuda_sdpa_shape *s, int64_t heads, int64_t stride)
+{
+    return (struct layout){{s->batch, heads, s->sequence, s->head_width},
+                           {s->sequence * stride, s->head_width, stride, 1}};
+}
+
 static descriptor graph_heads(struct cuda_sdpa_graph *g, int64_t name, int64_t heads, int64_t stride)
 {
-    const struct cuda_sdpa_shape *s = g->shape;
-    const struct layout layout = {{s->batch, heads, s->sequence, s->head_width},
-                                  {s->sequence * stride, s->head_width, stride, 1}};
+    const struct layout layout = graph_heads_layout(g->shape, heads, stride);
     return graph_tensor(g, name, graph_type(g), &layout, TENSOR_REAL);
 }
 
@@ -91,11 +96,12 @@ static descriptor graph_scores_transposed(struct cuda_sdpa_graph *g)
     return graph_tensor(g, g->next_name++, graph_type(g), &layout, TENSOR_VIRTUAL);
 }
 
-/* One number a row of scores. */
-static descriptor graph_rows(struct cuda_sdpa_graph *g, int64_t name, int64_t batch_stride)
+/* One number a row of scores, packed: before 9.26 the library gets other layouts wrong without a word. */
+static descriptor graph_rows(struct cuda_sdpa_graph *g, int64_t name)
 {
     const struct cuda_sdpa_shape *s = g->shape;
-    const struct layout layout = {{s->batch, s->heads, s->sequence, 1}, {batch_stride, s->sequence, 1, 1}};
+    const struct layout layout = {{s->batch, s->heads, s->sequence, 1},
+                                  {s->heads * s->sequence, s->sequence, 1, 1}};
     return graph_tensor(g, name, CUDNN_DATA_FLOAT, &layout, TENSOR_REAL);
 }
 
@@ -224,7 +230,7 @@ static void graph_forward(struct cuda_sdpa_graph *g)
     descriptor k = graph_heads_transposed(g, SDPA_K, shape->kv_heads, shape->qkv_stride);
     descriptor v = graph_heads(g, SDPA_V, shape->kv_heads, shape->qkv_stride);
     descriptor y = graph_heads(g, SDPA_Y, shape->heads, shape->y_stride);
-    descriptor lse = graph_rows(g, SDPA_LSE, shape->lse_stride);
+    descriptor lse = graph_rows(g, SDPA_LSE);
     descriptor s = graph_causal(g, graph_scaled_scores(g, q, k, graph_number(g, SDPA_SCALE)));
     descriptor largest = graph_reduce(g, CUDNN_REDUCE_TENSOR_MAX, s, graph_rows_between(g));
     descriptor below = graph_pointwise(g, CUDNN_POINTWISE_SUB, s, largest, graph_scores(g, CUDNN_DATA_FLOAT));
@@ -254,7 +260,7 @@ static descriptor graph_row_sums(struct cuda_sdpa_graph *g, descriptor dy)
 {
     const struct cuda_sdpa_shape *shape = g->shape;
     descriptor y = graph_heads(g, SDPA_Y, shape->heads, shape->y_stride);
-    descriptor sums = graph_rows(g, SDPA_ROW_SUMS, shape->heads * shape->sequence);
+    descriptor sums = graph_rows(g, SDPA_ROW_SUMS);
     descriptor each = graph_pointwise(g, CUDNN_POINTWISE_MUL, dy, y,
                                       graph_between(g, CUDNN_DATA_FLOAT, shape->heads, shape->head_width));
     descriptor sum = graph_reduce(g, CUDNN_REDUCE_TENSOR_ADD, each, graph_rows_between(g));
@@ -272,7 +278,7 @@ static void graph_backward(struct cuda_sdpa_graph *g)
     descriptor dq = graph_heads(g, SDPA_DQ, shape->heads, shape->qkv_stride);
     descriptor dk = graph_heads(g, SDPA_DK, shape->kv_heads, shape->qkv_stride);
     descriptor dv = graph_heads(g, SDPA_DV, shape->kv_heads, shape->qkv_stride);
-    descriptor lse = graph_rows(g, SDPA_LSE, shape->lse_stride);
+    descriptor lse = graph_rows(g, SDPA_LSE);
     descriptor scale = graph_number(g, SDPA_SCALE);
     descriptor row_sums = graph_row_sums(g, dy);
 
@@ -288,8 +294,10 @@ static void graph_backward(struct cuda_sdpa_graph *g)
     descriptor ds = graph_pointwise(g, CUDNN_POINTWISE_MUL, dp, scale, graph_scores(g, fp32));
     graph_gradient_of_kv(g, graph_reshape(g, ds, graph_scores_transposed(g)), q, dk);
 
-    descriptor upright = graph_reshape(g, k, graph_between(g, fp32, shape->kv_heads, shape->head_width));
-    graph_product(g, ds, upright, dq);
+    /* with the strides of the memory behind it: a second kernel of the library's reads it there */
+    const struct layout rows = graph_heads_layout(shape, shape->kv_heads, shape->qkv_stride);
+    descriptor upright = graph_tensor(g, g->next_name++, fp32, &rows, TENSOR_VIRTUAL);
+    graph_product(g, ds, graph_reshape(g, k, upright), dq);
 }
 
 void cuda_sdpa_graph_fill(struct cuda_sdpa_graph *g)

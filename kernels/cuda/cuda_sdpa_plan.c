@@ -7,6 +7,7 @@
 #include "kernels/cuda/cuda_sdpa.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/alloc.h"
 
@@ -81,7 +82,8 @@ static int64_t plan_engines(struct cuda_sdpa_graph *g, cudnnBackendDescriptor_t 
 }
 
 /* Makes the plan of one engine, where it can. That sums keep their order is the graph's doing
- * (cuda_sdpa_graph.c): the library's notes do not tell the two forms apart. */
+ * (cuda_sdpa_graph.c): the library's notes do not tell the two forms apart, its code does (test_cuda_sdpa.c).
+ */
 static void plan_finish(struct cuda_sdpa_plan *plan, cudnnBackendDescriptor_t engine)
 {
     struct cuda_sdpa_graph *g = &plan->graph;
@@ -97,25 +99,54 @@ static void plan_finish(struct cuda_sdpa_plan *plan, cudnnBackendDescriptor_t en
         plan->execution = execution;
 }
 
+/* There is no engine for the shape on such a device, which every rank finds alike. Memory that ran out or a
+ * library that is not whole is one rank's alone, whose bits would change if it went on with another engine.
+ */
+static bool plan_is_refusal(cudnnStatus_t result)
+{
+    return CUDNN_STATUS_CATEGORY(result) == CUDNN_STATUS_NOT_SUPPORTED &&
+           result != CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDA_DRIVER &&
+           result != CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDART &&
+           result != CUDNN_STATUS_NOT_SUPPORTED_RUNTIME_PREREQUISITE_MISSING &&
+           result != CUDNN_STATUS_NOT_SUPPORTED_SUBLIBRARY_UNAVAILABLE;
+}
+
+/* Leaves SUCCESS, a refusal or a failure as the graph's result. */
 static void plan_choose(struct cuda_sdpa_plan *plan, cudnnBackendDescriptor_t graph,
                         cudnnBackendDescriptor_t device)
 {
     static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
     struct cuda_sdpa_graph *g = &plan->graph;
-    const cudnnStatus_t before = g->result;
-    cudnnStatus_t failure = before == CUDNN_STATUS_SUCCESS ? CUDNN_STATUS_NOT_SUPPORTED : before;
-    for (size_t m = 0; m < sizeof modes / sizeof *modes && plan->execution == NULL; m++) {
+    if (g->result != CUDNN_STATUS_SUCCESS)
+        return;
+    g->result = CUDNN_STATUS_NOT_SUPPORTED;
+    for (size_t m = 0; m < sizeof modes / sizeof *modes && plan_is_refusal(g->result); m++) {
         cudnnBackendDescriptor_t engines[SDPA_ENGINES_MAX];
-        g->result = before;
+        g->result = CUDNN_STATUS_SUCCESS;
         int64_t count = plan_engines(g, graph, device, modes[m], engines);
-        failure = g->result != CUDNN_STATUS_SUCCESS ? g->result : failure;
-        for (int64_t i = 0; i < count && plan->execution == NULL; i++) {
-            g->result = before;
+        if (g->result == CUDNN_STATUS_SUCCESS)
+            g->result = CUDNN_STATUS_NOT_SUPPORTED;
+        for (int64_t i = 0; i < count && plan_is_refusal(g->result); i++) {
+            g->result = CUDNN_STATUS_SUCCESS;
             plan_finish(plan, engines[i]);
-            failure = g->result != CUDNN_STATUS_SUCCESS ? g->result : failure;
         }
     }
-    g->result = failure;
+}
+
+static enum muster_status plan_say(const struct cuda_sdpa_plan *plan, const struct cuda_sdpa_shape *shape,
+                                   struct muster_error *err)
+{
+    char reason[512] = "";
+    const bool refused = plan_is_refusal(plan->graph.result);
+    if (!refused)
+        cudnnGetLastErrorString(reason, sizeof reason);
+    return muster_error_set(err, refused ? MUSTER_ERR_UNSUPPORTED : MUSTER_ERR_INTERNAL,
+                            "cuda: cuDNN %s %s attention for %" PRId64 " heads (%" PRId64
+                            " kv) of width %" PRId64 " over %" PRId64 " positions: %s%s%.*s",
+                            refused ? "has no" : "failed to plan", shape->backward ? "backward" : "forward",
+                            shape->heads, shape->kv_heads, shape->head_width, shape->sequence,
+                            cudnnGetErrorString(plan->graph.result), refused ? "" : ": ",
+                            (int)strcspn(reason, "\n"), reason);
 }
 
 enum muster_status cuda_sdpa_plan_create(cudnnHandle_t handle, cudnnBackendDescriptor_t device,
@@ -135,13 +166,9 @@ enum muster_status cuda_sdpa_plan_create(cudnnHandle_t handle, cudnnBackendDescr
         *out = plan;
         return MUSTER_OK;
     }
-    muster_error_set(err, MUSTER_ERR_UNSUPPORTED,
-                     "cuda: cuDNN has no %s attention for %" PRId64 " heads (%" PRId64
-                     " kv) of width %" PRId64 " over %" PRId64 " positions: %s",
-                     shape->backward ? "backward" : "forward", shape->heads, shape->kv_heads,
-                     shape->head_width, shape->sequence, cudnnGetErrorString(plan->graph.result));
+    const enum muster_status status = plan_say(plan, shape, err);
     cuda_sdpa_plan_destroy(plan);
-    return MUSTER_ERR_UNSUPPORTED;
+    return status;
 }
 
 void cuda_sdpa_plan_destroy(struct cuda_sdpa_plan *plan)

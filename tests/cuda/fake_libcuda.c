@@ -12,6 +12,10 @@
 
 #define FAKE_EXPORT __attribute__((visibility("default")))
 
+/* What loading code returns; a test may set it. */
+FAKE_EXPORT extern int fake_libcuda_load_result;
+int fake_libcuda_load_result = 0;
+
 FAKE_EXPORT int cuInit(unsigned flags);
 FAKE_EXPORT int cuDriverGetVersion(int *version);
 FAKE_EXPORT int cuDeviceGetAttribute(int *value, int attribute, int device);
@@ -45,7 +49,7 @@ int cuLibraryLoadData(void **library, const void *code)
     static char a_library;
     (void)code;
     *library = &a_library;
-    return 0;
+    return fake_libcuda_load_result;
 }
 
 int cuLibraryGetKernel(void **kernel, void *library, const char *name)

@@ -4,6 +4,7 @@
  * array carries its own number, a plan checks that what it was given belongs together, and counts what it
  * would write. Long sequences are here, whose gradient is taken slice by slice.
  */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +18,9 @@ struct cuda_sdpa_plan {
 };
 
 static struct {
-    int created, run, live; /* plans */
-    bool refuse;            /* the library has no engine */
+    int created, run, live;    /* plans */
+    enum muster_status status; /* of making one */
+    size_t version;
     int64_t workspace_bytes;
     char *scratch;
     int64_t scratch_bytes;
@@ -43,7 +45,7 @@ cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, cudaStream_t stream)
 
 size_t cudnnGetVersion(void)
 {
-    return 91901;
+    return library.version;
 }
 
 const char *cudnnGetErrorString(cudnnStatus_t status)
@@ -64,8 +66,8 @@ enum muster_status cuda_sdpa_plan_create(cudnnHandle_t handle, cudnnBackendDescr
     *out = NULL;
     library.created++;
     ck_assert(handle != NULL && device == NULL);
-    if (library.refuse)
-        return muster_error_set(err, MUSTER_ERR_UNSUPPORTED, "refused");
+    if (library.status != MUSTER_OK)
+        return muster_error_set(err, library.status, "no plan");
     *out = alloc_zeroed(1, sizeof **out);
     ck_assert_ptr_nonnull(*out);
     (*out)->shape = *shape;
@@ -122,13 +124,13 @@ static void look_at_row(const struct cuda_sdpa_shape *s, const struct cuda_sdpa_
     const int64_t y = (b * s->sequence + t) * s->y_stride + h * s->head_width;
     const uint16_t number = number_at(pack, SDPA_Q, q);
     const int64_t sequence = (number - 1) / 300, head = (number - 1) % 300, whole_kv = head / group;
-    bool match = number_at(pack, SDPA_Q, q + last) == number && head < 100 &&
-                 number_at(pack, SDPA_K, kv) == number_of(sequence, 1, whole_kv) &&
-                 number_at(pack, SDPA_K, kv + last) == number_of(sequence, 1, whole_kv) &&
-                 number_at(pack, SDPA_V, kv) == number_of(sequence, 2, whole_kv) &&
-                 number_at(pack, SDPA_V, kv + last) == number_of(sequence, 2, whole_kv) &&
-                 ((const float *)pack_pointer(pack, SDPA_LSE))[b * s->lse_stride + h * s->sequence + t] ==
-                     (float)number;
+    bool match =
+        number_at(pack, SDPA_Q, q + last) == number && head < 100 &&
+        number_at(pack, SDPA_K, kv) == number_of(sequence, 1, whole_kv) &&
+        number_at(pack, SDPA_K, kv + last) == number_of(sequence, 1, whole_kv) &&
+        number_at(pack, SDPA_V, kv) == number_of(sequence, 2, whole_kv) &&
+        number_at(pack, SDPA_V, kv + last) == number_of(sequence, 2, whole_kv) &&
+        ((const float *)pack_pointer(pack, SDPA_LSE))[(b * s->heads + h) * s->sequence + t] == (float)number;
     if (!match)
         ck_abort_msg("row %lld of head %lld of sequence %lld does not belong to its keys", (long long)t,
                      (long long)h, (long long)b);
@@ -156,13 +158,27 @@ static void look_at_scratch(const struct cuda_sdpa_shape *s, const struct cuda_s
     ck_assert(*(const float *)pack_pointer(pack, SDPA_ONE) == 1.0f);
 }
 
+/* Every tensor lies where its description says that it may. */
+static void look_at_alignment(const struct cuda_sdpa_shape *s, const struct cuda_sdpa_pack *pack)
+{
+    for (int64_t i = 0; i < pack->count; i++) {
+        const int64_t name = pack->name[i];
+        const bool rows = name == SDPA_LSE || name == SDPA_ROW_SUMS;
+        if (name < SDPA_SCALE)
+            ck_assert_int_eq(
+                (uintptr_t)pack->pointer[i] % (rows ? (uint64_t)cuda_sdpa_rows_alignment(s) : 16), 0);
+    }
+}
+
 cudnnStatus_t cuda_sdpa_plan_run(const struct cuda_sdpa_plan *plan, cudnnHandle_t handle,
                                  const struct cuda_sdpa_pack *pack)
 {
     const struct cuda_sdpa_shape *s = &plan->shape;
+    const float hidden = library.version < 91000 ? -FLT_MAX : -INFINITY;
     ck_assert(handle != NULL && pack->count == (s->backward ? 13 : 7));
     ck_assert(*(const float *)pack_pointer(pack, SDPA_SCALE) == 1.0f / sqrtf((float)s->head_width));
-    ck_assert(*(const float *)pack_pointer(pack, SDPA_MINUS_INFINITY) == -INFINITY);
+    ck_assert(*(const float *)pack_pointer(pack, SDPA_MINUS_INFINITY) == hidden);
+    look_at_alignment(s, pack);
     look_at_scratch(s, pack);
     for (int64_t b = 0; b < s->batch; b++)
         for (int64_t h = 0; h < s->heads; h++)
@@ -216,6 +232,7 @@ static void open_subject(void)
     memset(&library, 0, sizeof library);
     memset(&subject, 0, sizeof subject);
     ck_assert_int_eq(cuda_sdpa_create(NULL, &subject.sdpa, NULL), MUSTER_OK);
+    library.version = 91901;
     library.workspace_bytes = 1000;
     library.scratch_bytes = 4 << 20;
     library.scratch = array_of(library.scratch_bytes, 1);
@@ -239,15 +256,13 @@ static struct attention_args args_of(const struct ops_attention_shape *s, struct
     return a;
 }
 
-/* The whole at once; sequence by sequence, in pairs; head by head, and two kv heads at a time. */
+/* The whole at once; sequence by sequence, in pairs; head by head, and two kv heads at a time, which also
+ * begin where a row of an odd length ended. */
 static const struct {
     struct ops_attention_shape shape;
     int slices;
-} cases[] = {{{2, 40, 6, 3, 16}, 1},
-             {{3, 4096, 12, 12, 8}, 3},
-             {{4, 4096, 6, 6, 8}, 2},
-             {{1, 8192, 8, 4, 8}, 4},
-             {{2, 6144, 8, 4, 8}, 4}};
+} cases[] = {{{2, 40, 6, 3, 16}, 1},  {{3, 4096, 12, 12, 8}, 3}, {{4, 4096, 6, 6, 8}, 2},
+             {{1, 8192, 8, 4, 8}, 4}, {{2, 6144, 8, 4, 8}, 4},   {{1, 8190, 6, 6, 8}, 2}};
 
 START_TEST(a_gradient_is_written_once_from_what_belongs_together)
 {
@@ -288,7 +303,7 @@ START_TEST(a_plan_is_made_once_and_so_is_a_refusal)
     for (int call = 0; call < 3; call++)
         ck_assert_int_eq(cuda_sdpa_backward(&subject, &a, NULL), MUSTER_OK);
     ck_assert(library.created == 1 && library.run == 3);
-    library.refuse = true;
+    library.status = MUSTER_ERR_UNSUPPORTED;
     a.dtype = DTYPE_F16;
     for (int call = 0; call < 3; call++)
         ck_assert_int_eq(cuda_sdpa_backward(&subject, &a, NULL), MUSTER_ERR_UNSUPPORTED);
@@ -297,15 +312,59 @@ START_TEST(a_plan_is_made_once_and_so_is_a_refusal)
 }
 END_TEST
 
+START_TEST(a_failure_is_an_error_and_is_not_remembered)
+{
+    const struct ops_attention_shape *s = &cases[0].shape;
+    struct arrays r = arrays_create(s);
+    struct attention_args a = args_of(s, &r);
+    struct muster_error err = {0};
+    library.status = MUSTER_ERR_INTERNAL;
+    ck_assert_int_eq(cuda_sdpa_backward(&subject, &a, &err), MUSTER_ERR_INTERNAL);
+    ck_assert_str_eq(err.text, "no plan");
+    library.status = MUSTER_OK;
+    ck_assert_int_eq(cuda_sdpa_backward(&subject, &a, &err), MUSTER_OK);
+    ck_assert(library.created == 2 && library.run == 1);
+    arrays_release(&r);
+}
+END_TEST
+
+/* By version, device and length: does the library do forward, and backward? */
+START_TEST(what_a_version_of_the_library_gets_wrong_is_left_to_the_plain_kernels)
+{
+    static const struct {
+        size_t version;
+        int major;
+        int64_t sequence;
+        bool forward, backward;
+    } sound[] = {{91900, 9, 40, true, true},    {91900, 9, 1, false, false},  {91000, 9, 128, false, false},
+                 {91001, 9, 128, false, false}, {91002, 9, 128, true, true},  {91500, 9, 40, true, false},
+                 {91500, 9, 256, true, true},   {91501, 9, 40, true, true},   {90900, 8, 128, true, true},
+                 {91800, 10, 128, true, false}, {91801, 10, 128, true, true}, {91800, 9, 128, true, true}};
+    for (size_t i = 0; i < sizeof sound / sizeof *sound; i++) {
+        const struct ops_attention_shape s = {2, sound[i].sequence, 6, 3, 16};
+        struct arrays r = arrays_create(&s);
+        struct attention_args a = args_of(&s, &r);
+        library.version = sound[i].version;
+        subject.compute_major = sound[i].major;
+        const enum muster_status backward = cuda_sdpa_backward(&subject, &a, NULL);
+        const enum muster_status forward = cuda_sdpa_forward(&subject, &a, NULL);
+        ck_assert_msg(forward == (sound[i].forward ? MUSTER_OK : MUSTER_ERR_UNSUPPORTED), "forward %zu", i);
+        ck_assert_msg(backward == (sound[i].backward ? MUSTER_OK : MUSTER_ERR_UNSUPPORTED), "backward %zu",
+                      i);
+        arrays_release(&r);
+    }
+}
+END_TEST
+
 START_TEST(what_the_library_cannot_do_or_has_no_room_for_is_left_to_the_plain_kernels)
 {
     const struct ops_attention_shape *s = &cases[0].shape;
     struct arrays r = arrays_create(s);
     const struct attention_args good = args_of(s, &r);
-    struct attention_args a[6] = {good, good, good, good, good, good};
+    struct attention_args a[7] = {good, good, good, good, good, good, good};
     a[0].dtype = DTYPE_F32, a[1].dropout = 0.1f, a[2].head_width = 12, a[3].head_width = 264;
-    a[4].qkv = r.qkv + 1, a[5].dqkv = r.dqkv + 4;
-    for (int i = 0; i < 6; i++)
+    a[4].qkv = r.qkv + 1, a[5].dqkv = r.dqkv + 4, a[6].lse = r.lse + 1;
+    for (int i = 0; i < 7; i++)
         ck_assert_int_eq(cuda_sdpa_backward(&subject, &a[i], NULL), MUSTER_ERR_UNSUPPORTED);
     ck_assert_int_eq(library.created, 0);
     subject.compute_major = 7;
@@ -348,6 +407,8 @@ int main(void)
     tcase_add_loop_test(slices, a_gradient_is_written_once_from_what_belongs_together, 0, count);
     tcase_add_loop_test(slices, forward_is_never_cut, 0, count);
     tcase_add_test(slices, a_plan_is_made_once_and_so_is_a_refusal);
+    tcase_add_test(slices, a_failure_is_an_error_and_is_not_remembered);
+    tcase_add_test(slices, what_a_version_of_the_library_gets_wrong_is_left_to_the_plain_kernels);
     tcase_add_test(slices, what_the_library_cannot_do_or_has_no_room_for_is_left_to_the_plain_kernels);
     tcase_add_test(slices, slices_divide_the_whole_and_stay_within_their_memory);
     suite_add_tcase(suite, slices);
