@@ -71,10 +71,42 @@ void cuda_sdpa_describe(char *text, size_t size)
     snprintf(text, size, "cuDNN %zu.%zu.%zu", version / 10000, version / 100 % 100, version % 100);
 }
 
+/* Offset of the row sums in scratch, behind the library's own work memory. */
+static int64_t sdpa_row_sums_offset(const struct cuda_sdpa_plan *plan)
+{
+    return (cuda_sdpa_plan_workspace_bytes(plan) + 255) / 256 * 256;
+}
+
+static int64_t sdpa_scratch_bytes(const struct cuda_sdpa_plan *plan, const struct cuda_sdpa_shape *s)
+{
+    return sdpa_row_sums_offset(plan) + (s->backward ? s->batch * s->heads * s->sequence * 4 : 0);
+}
+
+/* A plan that runs in the scratch block, or NULL, which is said. */
+static enum muster_status sdpa_plan_make(const struct cuda_kernels *k, const struct cuda_sdpa_shape *shape,
+                                         struct cuda_sdpa_plan **out, struct muster_error *err)
+{
+    struct muster_error refusal = {0};
+    enum muster_status status = cuda_sdpa_plan_create(k->sdpa->handle, NULL, shape, out, &refusal);
+    if (status != MUSTER_OK && status != MUSTER_ERR_UNSUPPORTED)
+        return muster_error_set(err, status, "%s", refusal.text);
+    if (*out != NULL && sdpa_scratch_bytes(*out, shape) > k->base.scratch_bytes) {
+        muster_error_set(&refusal, MUSTER_ERR_UNSUPPORTED,
+                         "cuda: cuDNN wants %lld bytes of work memory for attention, there are %lld",
+                         (long long)sdpa_scratch_bytes(*out, shape), (long long)k->base.scratch_bytes);
+        cuda_sdpa_plan_destroy(*out);
+        *out = NULL;
+    }
+    if (*out == NULL)
+        log_warn("%s; a kernel of muster's own does it, which is slower", refusal.text);
+    return MUSTER_OK;
+}
+
 /* The plan of a shape, made when it is first asked for; `*out` is NULL where there is none. */
-static enum muster_status sdpa_plan_of(struct cuda_sdpa *sdpa, const struct cuda_sdpa_shape *shape,
+static enum muster_status sdpa_plan_of(const struct cuda_kernels *k, const struct cuda_sdpa_shape *shape,
                                        struct cuda_sdpa_plan **out, struct muster_error *err)
 {
+    struct cuda_sdpa *sdpa = k->sdpa;
     *out = NULL;
     for (int i = 0; i < sdpa->count; i++) {
         if (memcmp(&sdpa->entries[i].shape, shape, sizeof *shape) == 0) {
@@ -86,12 +118,9 @@ static enum muster_status sdpa_plan_of(struct cuda_sdpa *sdpa, const struct cuda
         return muster_error_set(err, MUSTER_ERR_INTERNAL, "cuda: more than %d shapes of attention",
                                 (int)SDPA_PLANS_MAX);
     struct sdpa_entry *entry = &sdpa->entries[sdpa->count];
-    struct muster_error refusal = {0};
-    enum muster_status status = cuda_sdpa_plan_create(sdpa->handle, NULL, shape, &entry->plan, &refusal);
-    if (status == MUSTER_ERR_UNSUPPORTED)
-        log_warn("%s; a kernel of muster's own does it, which is slower", refusal.text);
-    else if (status != MUSTER_OK)
-        return muster_error_set(err, status, "%s", refusal.text);
+    enum muster_status status = sdpa_plan_make(k, shape, &entry->plan, err);
+    if (status != MUSTER_OK)
+        return status;
     entry->shape = *shape;
     sdpa->count++;
     *out = entry->plan;
@@ -181,17 +210,6 @@ static void sdpa_pack_fill(struct cuda_sdpa_pack *pack, const struct attention_a
     sdpa_pack_add(pack, SDPA_ONE, &numbers->one, 0);
 }
 
-/* Offset of the row sums in scratch, behind the library's own work memory. */
-static int64_t sdpa_row_sums_offset(const struct cuda_sdpa_plan *plan)
-{
-    return (cuda_sdpa_plan_workspace_bytes(plan) + 255) / 256 * 256;
-}
-
-static int64_t sdpa_scratch_bytes(const struct cuda_sdpa_plan *plan, const struct cuda_sdpa_shape *s)
-{
-    return sdpa_row_sums_offset(plan) + (s->backward ? s->batch * s->heads * s->sequence * 4 : 0);
-}
-
 static enum muster_status sdpa_run_slice(struct cuda_kernels *k, const struct attention_args *a,
                                          const struct cuda_sdpa_plan *plan, const struct cuda_sdpa_shape *s,
                                          int64_t b, int64_t g, struct muster_error *err)
@@ -211,10 +229,10 @@ enum muster_status cuda_sdpa_forward(struct cuda_kernels *k, const struct attent
         return sdpa_refuse(err);
     const struct cuda_sdpa_shape shape = sdpa_shape_of(a, false, a->batch, a->kv_heads);
     struct cuda_sdpa_plan *plan = NULL;
-    enum muster_status status = sdpa_plan_of(k->sdpa, &shape, &plan, err);
+    enum muster_status status = sdpa_plan_of(k, &shape, &plan, err);
     if (status != MUSTER_OK)
         return status;
-    if (plan == NULL || sdpa_scratch_bytes(plan, &shape) > k->base.scratch_bytes)
+    if (plan == NULL)
         return sdpa_refuse(err);
     return sdpa_run_slice(k, a, plan, &shape, 0, 0, err);
 }
@@ -228,10 +246,10 @@ enum muster_status cuda_sdpa_backward(struct cuda_kernels *k, const struct atten
     const struct ops_attention_slice slice = ops_attention_slice(&whole);
     const struct cuda_sdpa_shape shape = sdpa_shape_of(a, true, slice.batch, slice.kv_heads);
     struct cuda_sdpa_plan *plan = NULL;
-    enum muster_status status = sdpa_plan_of(k->sdpa, &shape, &plan, err);
+    enum muster_status status = sdpa_plan_of(k, &shape, &plan, err);
     if (status != MUSTER_OK)
         return status;
-    if (plan == NULL || sdpa_scratch_bytes(plan, &shape) > k->base.scratch_bytes)
+    if (plan == NULL)
         return sdpa_refuse(err);
     for (int64_t b = 0; b < a->batch && status == MUSTER_OK; b += slice.batch)
         for (int64_t g = 0; g < a->kv_heads && status == MUSTER_OK; g += slice.kv_heads)
