@@ -3,21 +3,23 @@
  * compare.h for the CUDA back end: the plug-in named by MUSTER_CUDA_PLUGIN (the emulated one in CTest, the
  * real one on a machine with a GPU) against the reference. Arrays live in device memory with a guard behind
  * each; every operation is called three times, the last time from a recording, and must give the same bits.
- * Guards are looked at after the first call.
+ * Guards are looked at after the first call; before each the scratch block is filled with NaN as far as these
+ * shapes use it, so that nothing rests on what a call left there.
  */
 #include "tests/kernels/compare.h"
 
 #include <check.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "kernels/cuda/cuda_plugin.h"
 #include "tests/kernels/compare_array.h"
 
-enum { COMPARE_SCRATCH = 48 << 20 };
+enum { COMPARE_SCRATCH = 48 << 20, COMPARE_SCRATCH_POISONED = 2 << 20 };
 
 static struct {
     struct kernels *judge, *subject;
-    void *scratch;
+    void *scratch, *poison;
     uint64_t seed;
 } compare;
 
@@ -38,6 +40,9 @@ void compare_open(void)
     compare_ok(plugin->kernels_create(&options, &compare.subject, &err), &err, "the back end");
     compare_ok(kernels_memory_allocate(compare.subject, COMPARE_SCRATCH, &compare.scratch, &err), &err,
                "scratch");
+    compare.poison = alloc_aligned(COMPARE_SCRATCH_POISONED, 64);
+    ck_assert_ptr_nonnull(compare.poison);
+    memset(compare.poison, 0xff, COMPARE_SCRATCH_POISONED);
     compare.subject->scratch = compare.scratch;
     compare.subject->scratch_bytes = COMPARE_SCRATCH;
 }
@@ -47,6 +52,7 @@ void compare_close(void)
     kernels_memory_free(compare.subject, compare.scratch, COMPARE_SCRATCH);
     kernels_destroy(compare.subject);
     kernels_destroy(compare.judge);
+    alloc_free(compare.poison);
 }
 
 struct kernels *compare_judge(void)
@@ -164,6 +170,9 @@ void compare_run(const char *label, const struct compare_array *arrays, int arra
     for (int pass = COMPARE_FIRST; pass < COMPARE_PASSES; pass++) {
         compare_arrays_create(arrays, array_count, got[pass]);
         compare_move(label, arrays, array_count, before, device, true);
+        compare_ok(kernels_copy_to_device(compare.subject, compare.scratch, compare.poison,
+                                          COMPARE_SCRATCH_POISONED, &err),
+                   &err, label);
         if (pass == COMPARE_RECORDED)
             compare_record(label, arrays, array_count, call, shape, before, device);
         else

@@ -285,9 +285,10 @@ static enum muster_status attention_both_call(struct kernels *k, const void *sha
     return status == MUSTER_OK ? kernels_attention_backward(k, &a, err) : status;
 }
 
-/* The last three are shapes that cuDNN has engines for. */
+/* The last four are shapes that cuDNN has engines for. */
 static const int64_t attention_sizes[][5] = {{1, 1, 1, 1, 1},   {2, 5, 3, 3, 7},   {1, 33, 4, 2, 20},
-                                             {1, 64, 2, 1, 16}, {2, 40, 4, 2, 64}, {1, 70, 2, 2, 128}};
+                                             {1, 64, 2, 1, 16}, {2, 40, 4, 2, 64}, {1, 70, 2, 2, 128},
+                                             {1, 192, 2, 1, 64}};
 
 static struct case_attention attention_shape_of(size_t size, int variant)
 {
@@ -321,6 +322,31 @@ START_TEST(attention_agrees_with_the_reference)
 }
 END_TEST
 
+/* Every score is about -120, so that exp(0 - log-sum-exp) overflows for a key that is not there. cuDNN
+ * before 9.26 lets that into gradients of such lengths where the mask is not causal (pytorch issue 196678).
+ */
+START_TEST(scores_far_below_zero_have_a_gradient)
+{
+    enum { LENGTH = 192, HEADS = 2, WIDTH = 64, PACKED = LENGTH * 3 * HEADS * WIDTH };
+    static float noise[PACKED];
+    static uint16_t qkv[PACKED];
+    const struct case_attention s = {DTYPE_BF16, 1, LENGTH, HEADS, HEADS, WIDTH, 0.0f};
+    rng_uniform_fill(rng_key_make(5, 0, 0, 0), -0.5f, 0.5f, noise, PACKED);
+    for (int i = 0; i < PACKED; i++) {
+        const int part = i / WIDTH / HEADS % 3; /* query, key or value */
+        qkv[i] = dtype_bf16_from_f32(noise[i] + (part == 0 ? 1.0f : part == 1 ? -15.0f : 0.0f));
+    }
+    const struct compare_array arrays[] = {
+        {.role = COMPARE_INPUT, .dtype = DTYPE_BF16, .count = PACKED, .values = qkv},
+        {COMPARE_OUTPUT, DTYPE_BF16, PACKED / 3, tolerance_of(DTYPE_BF16), 0, 0, NULL},
+        {COMPARE_OUTPUT, DTYPE_F32, LENGTH * HEADS, 2e-5, 0, 0, NULL},
+        {.role = COMPARE_INPUT, .dtype = DTYPE_BF16, .count = PACKED / 3},
+        {COMPARE_OUTPUT, DTYPE_BF16, PACKED, 0.03, 0, 0, NULL},
+    };
+    compare_run("attention far below zero", arrays, 5, attention_both_call, &s);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cuda_backend");
@@ -334,6 +360,7 @@ int main(void)
     tcase_add_test(products, the_head_and_its_loss_agree_with_the_reference);
     tcase_add_test(products, the_head_of_a_large_vocabulary_agrees_with_the_reference);
     tcase_add_test(products, attention_agrees_with_the_reference);
+    tcase_add_test(products, scores_far_below_zero_have_a_gradient);
     suite_add_tcase(suite, products);
     return suite_run(suite);
 }
