@@ -41,7 +41,7 @@ export OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none OMP
 failed=0 code=0 deadline=$((SECONDS + minutes * 60))
 # check SECONDS NAME COMMAND...: one line of the table. Neither a hang nor a failure keeps the others from being run.
 check() {
-    local limit=$(($1 * patience)) name=$2 started=$SECONDS left=$((deadline - SECONDS)) said=good
+    local limit=$(($1 * patience)) name=$2 started=$SECONDS left=$((deadline - SECONDS)) said=good warning
     shift 2
     code=0
     [[ $name =~ $only ]] || return 0
@@ -52,7 +52,10 @@ check() {
     else
         timeout -k 5 $((left < limit ? left : limit)) "$@" >>"$log" 2>&1 </dev/null || code=$?
         case $code in
-        0) ;;
+        0)
+            warning=$(tail -c "+$begin" "$log" | sed -n 's/^muster: warning: //p' | head -n 1)
+            [ -z "$warning" ] || said="good, but: $warning"
+            ;;
         77) said="skipped: $(tail -c "+$begin" "$log" | tail -n 1)" code=0 ;;
         124 | 137) said="STOPPED at its time limit" ;;
         *) said="FAILED, exit code $code" ;;

@@ -15,7 +15,7 @@ stub() {
 }
 # shellcheck disable=SC2016 # expanded by the stand-ins
 stub run <<<'exec "$@"'
-stub build/tests/test_cuda_memory <<<'echo all is well'
+stub build/tests/test_cuda_memory <<<'echo all is well; echo "muster: warning: it is slower" >&2'
 stub build/tests/test_cuda_backend <<<'sleep 600'
 stub build/tests/test_cuda_table <<<'echo wrong in the third digit; exit 3'
 # shellcheck disable=SC2016
@@ -43,7 +43,7 @@ must_exit 1
 sed -nE 's/^\| ([^|]*[^ |]) *\| +[0-9]+ s \| (.*) \|$/\1: \2/p' "$folder/found/table.md" >"$folder/rows"
 diff - "$folder/rows" <<'EOF' || fail "the table says other things"
 every library is there: good
-memory, copies, recordings, times: good
+memory, copies, recordings, times: good, but: it is slower
 products and attention: STOPPED at its time limit
 every other operation: FAILED, exit code 3
 the exact sum in one launch: good
