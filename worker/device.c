@@ -183,13 +183,19 @@ out:
     return status;
 }
 
+static void device_warn(const char *text)
+{
+    log_warn("%s", text);
+}
+
 enum muster_status device_kernels_create(const struct device *device, const struct job *job, int threads,
                                          const char *instruction_set, struct kernels **out,
                                          struct muster_error *err)
 {
     if (!device->plugin)
         return kernels_cpu_create(threads, instruction_set, NULL, 0, out, err);
-    struct cuda_kernels_options options = {.device = device->index, .allow_tf32 = job->train.allow_tf32};
+    struct cuda_kernels_options options = {
+        .device = device->index, .allow_tf32 = job->train.allow_tf32, .warn = device_warn};
     return device->plugin->kernels_create(&options, out, err);
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 
 static void cuda_destroy(struct kernels *k)
 {
@@ -103,6 +104,11 @@ static enum muster_status cuda_parts_create(struct cuda_kernels *c, bool tf32, s
     return status;
 }
 
+static void cuda_warn(const char *text)
+{
+    log_warn("%s", text);
+}
+
 static enum muster_status cuda_kernels_create(const struct cuda_kernels_options *options,
                                               struct kernels **out, struct muster_error *err)
 {
@@ -118,6 +124,7 @@ static enum muster_status cuda_kernels_create(const struct cuda_kernels_options 
     c->base.threads = 1;
     c->base.dtypes = 1u << DTYPE_F32 | 1u << DTYPE_F16 | (info.compute_major >= 8 ? 1u << DTYPE_BF16 : 0u);
     c->device = options->device;
+    c->warn = options->warn != NULL ? options->warn : cuda_warn;
     c->compute_major = info.compute_major;
     c->compute_minor = info.compute_minor;
     cuda_numerics_describe(c, info.name, options->allow_tf32);

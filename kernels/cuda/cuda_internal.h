@@ -30,6 +30,7 @@ struct cuda_kernels {
     struct cuda_gemm *gemm;       /* cuBLASLt handle and the algorithms chosen so far */
     struct cuda_sdpa *sdpa;       /* cuDNN handle and plans; NULL where built without cuDNN */
     struct cuda_staging *staging; /* pinned ring that copies to the device go through */
+    void (*warn)(const char *text);
     char numerics[160];
 };
 

@@ -29,6 +29,9 @@ struct cuda_device_info {
 struct cuda_kernels_options {
     int device;
     bool allow_tf32; /* fp32 products on tensor cores with 10-bit mantissas */
+    /* told what is slower than it should be, once each; NULL: stderr. The plug-in has a log sink of its own,
+     * which knows neither the log file nor which rank speaks. */
+    void (*warn)(const char *text);
 };
 
 /** The table behind the one symbol that kernels/ uses, `muster_cuda_plugin`. */

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "base/log.h"
 
 enum { SDPA_PLANS_MAX = 32, SDPA_HEAD_WIDTH_MAX = 256 };
 
@@ -97,8 +96,11 @@ static enum muster_status sdpa_plan_make(const struct cuda_kernels *k, const str
         cuda_sdpa_plan_destroy(*out);
         *out = NULL;
     }
-    if (*out == NULL)
-        log_warn("%s; a kernel of muster's own does it, which is slower", refusal.text);
+    if (*out == NULL) {
+        char text[sizeof refusal.text + 64];
+        snprintf(text, sizeof text, "%s; a kernel of muster's own does it, which is slower", refusal.text);
+        k->warn(text);
+    }
     return MUSTER_OK;
 }
 
