@@ -192,12 +192,17 @@ double graph_op_flops(const struct graph *graph, const struct graph_op *op)
 
 int64_t graph_device_scratch_bytes(const struct graph *graph)
 {
+    const struct model_config *config = &graph->config;
     struct ops_device_limits limits = {
         .tokens = graph->tokens,
         .row_width_max = graph->row_width_max,
-        .vocabulary = graph->config.vocab_size,
-        .heads = graph->config.num_heads,
+        .vocabulary = config->vocab_size,
+        .heads = config->num_heads,
     };
+    if (config->num_heads > 0 && config->dropout == 0.0 && graph->compute_dtype != DTYPE_F32)
+        limits.attention =
+            (struct ops_attention_shape){graph->micro_batch_size, config->seq_len, config->num_heads,
+                                         config->num_kv_heads, config->hidden_size / config->num_heads};
     return ops_device_scratch_bytes(&limits);
 }
 

@@ -382,6 +382,35 @@ START_TEST(the_widest_row_covers_every_activation)
 }
 END_TEST
 
+/* GPT-2 124M: without this room the library's gradient of attention is never used, and nothing says so. */
+START_TEST(a_device_has_room_for_the_librarys_gradient_of_attention)
+{
+    const struct model_config gpt2 = {.type = MODEL_GPT,
+                                      .num_layers = 12,
+                                      .hidden_size = 768,
+                                      .num_heads = 12,
+                                      .num_kv_heads = 12,
+                                      .ffn_hidden_size = 3072,
+                                      .vocab_size = 50257,
+                                      .seq_len = 1024,
+                                      .dropout = _i == 1 ? 0.1 : 0.0,
+                                      .norm_eps = 1e-5,
+                                      .init_std = 0.02,
+                                      .tie_embeddings = true};
+    const struct ops_attention_shape shape = {16, 1024, 12, 12, 64};
+    const bool slices = _i == 0; /* neither dropout nor fp32 goes to the library */
+    struct graph *graph = NULL;
+    struct muster_error err = {0};
+    ck_assert_msg(model_build(&gpt2, 16, _i == 2 ? DTYPE_F32 : DTYPE_BF16, RECOMPUTE_NONE, true, &graph,
+                              &err) == MUSTER_OK,
+                  "%s", err.text);
+    const int64_t scratch = graph_device_scratch_bytes(graph), wanted = ops_attention_slice(&shape).bytes;
+    ck_assert_int_gt(scratch, OPS_GEMM_WORKSPACE_BYTES);
+    ck_assert_int_eq(scratch >= wanted, slices);
+    graph_destroy(graph);
+}
+END_TEST
+
 START_TEST(every_kind_of_operation_has_a_name)
 {
     for (int kind = 0; kind < GRAPH_KIND_COUNT; kind++) {
@@ -404,6 +433,7 @@ int main(void)
     tcase_add_loop_test(memory, full_recompute_keeps_one_tensor_of_a_block, 0, 2);
     tcase_add_loop_test(memory, building_twice_gives_the_same_layout, 0, MODEL_VARIANT_COUNT);
     tcase_add_loop_test(memory, the_widest_row_covers_every_activation, 0, MODEL_VARIANT_COUNT);
+    tcase_add_loop_test(memory, a_device_has_room_for_the_librarys_gradient_of_attention, 0, 3);
     TCase *operations = tcase_create("operations");
     tcase_add_loop_test(operations, every_parameter_gets_a_gradient, 0, MODEL_VARIANT_COUNT);
     tcase_add_loop_test(operations, the_number_of_operations_is_what_the_model_says, 0, MODEL_VARIANT_COUNT);
