@@ -40,6 +40,11 @@ muster_test(test_cuda_staging SOURCES test_cuda_staging.c ${CMAKE_SOURCE_DIR}/ke
   ${CMAKE_SOURCE_DIR}/kernels/cuda/cuda_memory.c LINKS muster_base LABELS cuda)
 target_include_directories(test_cuda_staging SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 
+# The measured rate over a device of its own.
+muster_test(test_cuda_peak SOURCES test_cuda_peak.c ${CMAKE_SOURCE_DIR}/kernels/cuda/cuda_peak.c
+  LINKS muster_base LABELS cuda)
+target_include_directories(test_cuda_peak SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+
 # The real plug-in, as far as it goes without a driver; and a plug-in of another version.
 add_library(cuda_plugin_of_another_version MODULE plugin_of_another_version.c)
 target_link_libraries(cuda_plugin_of_another_version PRIVATE muster_options)
