@@ -317,7 +317,8 @@ struct kernels {
     const struct kernels_ops *ops;
     int threads;
     unsigned dtypes; /* bit (1 << dtype): what activations and weights may be */
-    void *scratch; /* owned by the caller, in the back end's memory, 64-byte aligned, outlives the instance */
+    void *scratch;   /* owned by the caller, in the back end's memory, outlives the instance; 64-byte aligned,
+                        on a device 256 */
     int64_t scratch_bytes;
     const char *numerics; /* what the bits depend on: back end, instruction set, library version */
     double timer_s[2];    /* when the timer of a back end on the host began and ended */

@@ -6,9 +6,13 @@
  * An algorithm decides the bits, so it is asked for once per key and then pinned. The key holds everything
  * that the library's answer depends on: shapes, strides, types, epilogue, and how far pointers are aligned.
  * Alignment counts up to 16 bytes only, and the question shows the library a made-up address of exactly that
- * alignment, so that where an array happens to lie cannot change a result. Split sums are allowed only where
- * the parts are kept in fp32 and added in a fixed order. The table has a fixed size, so nothing is allocated
- * after creation; a full table forgets, and the library gives the same answer again.
+ * alignment, so that where an array happens to lie cannot change a result. The table has a fixed size, so
+ * nothing is allocated after creation; a full table forgets, and the library gives the same answer again. It
+ * may not be asked while the stream is recorded (13.3 fails then): what is recorded has run before.
+ *
+ * Split sums are allowed only where the parts are kept in fp32 and added in a fixed order, and only over
+ * whole pieces: cuBLASLt 12.8 to 13.2 is reported to leave the last k % 64 terms out of some split sums
+ * (github.com/facebookexperimental/triton/pull/2767).
  */
 #include "kernels/cuda/cuda_gemm.h"
 
@@ -18,7 +22,7 @@
 
 #include "base/alloc.h"
 
-enum { GEMM_ENTRIES = 512, GEMM_ALIGNMENT_MAX = 16, GEMM_CANDIDATES = 8 };
+enum { GEMM_ENTRIES = 512, GEMM_ALIGNMENT_MAX = 16, GEMM_CANDIDATES = 8, GEMM_SPLIT_PIECE = 64 };
 
 /* All of one type: compared and hashed as bytes. */
 struct gemm_key {
@@ -201,7 +205,8 @@ static cublasStatus_t gemm_describe(const struct cuda_gemm *gemm, struct gemm_en
 static cublasStatus_t gemm_prefer(cublasLtMatmulPreferenceOpaque_t *preference, const struct gemm_key *key)
 {
     const uint64_t workspace = (uint64_t)key->workspace_bytes;
-    const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    const uint32_t schemes = key->k % GEMM_SPLIT_PIECE == 0 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE
+                                                            : CUBLASLT_REDUCTION_SCHEME_NONE;
     const uint32_t a = (uint32_t)key->b_alignment, b = (uint32_t)key->a_alignment;
     const uint32_t c = (uint32_t)key->c_alignment;
     cublasStatus_t result = cublasLtMatmulPreferenceInit(preference);

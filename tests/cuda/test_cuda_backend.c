@@ -18,8 +18,9 @@ struct linear_shape {
 };
 
 /* Widths that are and are not multiples of 8 and 16, so that fused epilogues and the ways around them are
- * taken. */
-static const int64_t linear_sizes[][3] = {{1, 1, 1}, {3, 5, 7}, {17, 33, 65}, {24, 16, 40}, {50, 48, 24}};
+ * taken; the last has sums that are worth splitting, and none of them is a multiple of 64. */
+static const int64_t linear_sizes[][3] = {{1, 1, 1},    {3, 5, 7},    {17, 33, 65},
+                                          {24, 16, 40}, {50, 48, 24}, {66, 72, 80}};
 enum { LINEAR_SIZES = sizeof linear_sizes / sizeof *linear_sizes };
 static const enum activation activations[] = {ACTIVATION_NONE, ACTIVATION_GELU_TANH, ACTIVATION_RELU};
 

@@ -42,6 +42,10 @@ extern "C" {
 cudaError_t cuda_standin_enqueue(cudaStream_t stream, void (*run)(void *data), const void *data,
                                  size_t bytes);
 
+/** True while the calling thread records a stream, whatever the mode: for libraries that may not be asked
+ * then. */
+int cuda_standin_capturing(void);
+
 /** What broke a kernel (a barrier that not all threads reach, …); "" while all is well. Such a fault stays:
  * cudaGetLastError returns cudaErrorLaunchFailure until cuda_standin_reset. */
 const char *cuda_standin_fault(void);

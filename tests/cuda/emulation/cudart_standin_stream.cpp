@@ -56,6 +56,11 @@ bool standin_capturing()
     return true;
 }
 
+int cuda_standin_capturing(void)
+{
+    return stream_thread_capture != nullptr;
+}
+
 static void stream_run(const std::function<void()> &work)
 {
     standin_memory_open();

@@ -5,6 +5,10 @@
  * problem it was asked for, in an order of sums that is fixed, on pointers aligned as was promised, and with
  * work memory that it fills with rubbish. It refuses some epilogues for some shapes, so that the ways around
  * them are walked.
+ *
+ * What the real one is known to do wrong, it does too: it fails to choose while a stream is recorded
+ * (13.3), wants vectors of epilogues on 16 bytes whatever was shown when it chose, and leaves the rest of a
+ * split sum out (cuda_gemm.c).
  */
 #include <cublasLt.h>
 #include <math.h>
@@ -15,7 +19,13 @@
 #include "base/dtype.h"
 #include "cudart_standin.h"
 
-enum { STANDIN_WORKSPACE_BYTES = 4096, STANDIN_VERSION = 10203 };
+enum {
+    STANDIN_WORKSPACE_BYTES = 4096,
+    STANDIN_WORKSPACE_ALIGNMENT = 256,
+    STANDIN_VECTOR_ALIGNMENT = 16,
+    STANDIN_SPLIT_PIECE = 64,
+    STANDIN_VERSION = 10203
+};
 
 struct standin_operation {
     int32_t transpose_a, transpose_b, bias_type;
@@ -37,6 +47,7 @@ struct standin_preference {
 struct standin_algorithm {
     uint64_t problem;
     uint32_t alignment[3];
+    uint32_t splits;
 };
 
 struct standin_problem {
@@ -44,7 +55,7 @@ struct standin_problem {
     struct standin_layout a, b, c;
     const void *a_data, *b_data;
     void *c_data, *workspace;
-    bool accumulate;
+    bool accumulate, splits;
 };
 
 _Static_assert(sizeof(struct standin_operation) <= sizeof(cublasLtMatmulDescOpaque_t), "fits");
@@ -210,6 +221,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     const struct standin_layout *lc = (const struct standin_layout *)c;
     const struct standin_preference *p = (const struct standin_preference *)preference;
     *found = 0;
+    if (cuda_standin_capturing())
+        return CUBLAS_STATUS_INTERNAL_ERROR;
     if (handle == NULL || wanted < 1 || memcmp(c, d, sizeof *c) != 0 || !standin_shapes_agree(o, la, lb, lc))
         return CUBLAS_STATUS_INVALID_VALUE;
     if (p->schemes &
@@ -217,7 +230,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
         return CUBLAS_STATUS_INVALID_VALUE;
     if (!standin_offers(o, lc) || p->workspace_bytes < STANDIN_WORKSPACE_BYTES)
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    struct standin_algorithm algorithm = {.problem = standin_name(o, la, lb, lc)};
+    struct standin_algorithm algorithm = {.problem = standin_name(o, la, lb, lc), .splits = p->schemes};
     memcpy(algorithm.alignment, p->alignment, sizeof algorithm.alignment);
     memset(&results[0], 0, sizeof results[0]);
     memcpy(&results[0].algo, &algorithm, sizeof algorithm);
@@ -282,13 +295,14 @@ static void standin_run(void *data)
     const bool a_across = p->operation.transpose_a == CUBLAS_OP_N,
                b_across = p->operation.transpose_b != CUBLAS_OP_N;
     const int64_t k = a_across ? p->a.columns : p->a.rows;
+    const int64_t summed = p->splits && k > STANDIN_SPLIT_PIECE ? k - k % STANDIN_SPLIT_PIECE : k;
     double *a = standin_operand(&p->a, p->a_data, a_across);
     double *b = standin_operand(&p->b, p->b_data, b_across);
     memset(p->workspace, 0xee, STANDIN_WORKSPACE_BYTES);
     for (int64_t j = 0; a != NULL && b != NULL && j < p->c.columns; j++) {
         for (int64_t i = 0; i < p->c.rows; i++) {
             double sum = 0.0;
-            for (int64_t x = 0; x < k; x++)
+            for (int64_t x = 0; x < summed; x++)
                 sum += a[i * k + x] * b[j * k + x];
             standin_finish(p, i, j, sum);
         }
@@ -320,13 +334,16 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
     memcpy(&scale, alpha, sizeof scale);
     memcpy(&keep, beta, sizeof keep);
     p.accumulate = keep == 1.0f;
+    p.splits = algorithm.splits != CUBLASLT_REDUCTION_SCHEME_NONE;
     bool as_asked = algorithm.problem == standin_name(&p.operation, &p.a, &p.b, &p.c) &&
                     standin_aligned(a_data, algorithm.alignment[0]) &&
                     standin_aligned(b_data, algorithm.alignment[1]) &&
-                    standin_aligned(d_data, algorithm.alignment[2]);
+                    standin_aligned(d_data, algorithm.alignment[2]) &&
+                    standin_aligned(p.operation.bias, STANDIN_VECTOR_ALIGNMENT) &&
+                    standin_aligned(p.operation.aux, STANDIN_VECTOR_ALIGNMENT);
     bool sound = handle != NULL && memcmp(c, d, sizeof *c) == 0 && c_data == d_data && scale == 1.0f &&
                  (keep == 0.0f || keep == 1.0f) && workspace_bytes >= STANDIN_WORKSPACE_BYTES &&
-                 workspace != NULL && (uintptr_t)workspace % 16 == 0;
+                 workspace != NULL && standin_aligned(workspace, STANDIN_WORKSPACE_ALIGNMENT);
     if (!as_asked || !sound)
         return CUBLAS_STATUS_INVALID_VALUE;
     return cuda_standin_enqueue(stream, standin_run, &p, sizeof p) == cudaSuccess
