@@ -75,15 +75,17 @@ static const struct kernels_ops cuda_ops = {
     .peak_flops = cuda_peak_flops,
 };
 
-/* What the bits depend on: the kind of device, and the libraries that choose algorithms. */
-static void cuda_numerics_describe(struct cuda_kernels *c, const char *name, bool tf32)
+/* What the bits depend on: the kind of device, and the libraries that choose algorithms. cuBLAS promises the
+ * same bits on the same number of multiprocessors only, and that is not in the name: there are two RTX 3080,
+ * and MPS can hand out a part of a device. */
+static void cuda_numerics_describe(struct cuda_kernels *c, const struct cuda_device_info *info, bool tf32)
 {
     char attention[24];
     const size_t version = cublasLtGetVersion(); /* 130100 is 13.1.0 */
     cuda_sdpa_describe(attention, sizeof attention);
-    snprintf(c->numerics, sizeof c->numerics, "cuda %.64s sm_%d%d cuBLASLt %zu.%zu.%zu %s%s", name,
-             c->compute_major, c->compute_minor, version / 10000, version / 100 % 100, version % 100,
-             attention, tf32 ? " tf32" : "");
+    snprintf(c->numerics, sizeof c->numerics, "cuda %.64s sm_%d%d %d SMs cuBLASLt %zu.%zu.%zu %s%s",
+             info->name, info->compute_major, info->compute_minor, info->multiprocessor_count,
+             version / 10000, version / 100 % 100, version % 100, attention, tf32 ? " tf32" : "");
     c->base.numerics = c->numerics;
 }
 
@@ -127,7 +129,7 @@ static enum muster_status cuda_kernels_create(const struct cuda_kernels_options 
     c->warn = options->warn != NULL ? options->warn : cuda_warn;
     c->compute_major = info.compute_major;
     c->compute_minor = info.compute_minor;
-    cuda_numerics_describe(c, info.name, options->allow_tf32);
+    cuda_numerics_describe(c, &info, options->allow_tf32);
     status = cuda_parts_create(c, options->allow_tf32, err);
     if (status == MUSTER_OK)
         *out = &c->base;

@@ -2,6 +2,7 @@
  *
  * Memory, copies, order and recordings of the CUDA back end, through the plug-in named by MUSTER_CUDA_PLUGIN.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -226,11 +227,15 @@ START_TEST(numerics_name_the_device_and_the_libraries)
     struct muster_error err = {0};
     const struct cuda_plugin *plugin = NULL;
     const struct cuda_kernels_options options = {.device = 0, .allow_tf32 = true};
+    struct cuda_device_info info;
+    char device[160];
     struct kernels *k = NULL;
     ok(cuda_plugin_open(&plugin, &err), &err);
     ok(plugin->kernels_create(&options, &k, &err), &err);
-    ck_assert_msg(strncmp(k->numerics, "cuda ", 5) == 0, "%s", k->numerics);
-    ck_assert_ptr_nonnull(strstr(k->numerics, " sm_"));
+    ok(plugin->device_info(0, &info, &err), &err);
+    snprintf(device, sizeof device, "cuda %.64s sm_%d%d %d SMs ", info.name, info.compute_major,
+             info.compute_minor, info.multiprocessor_count);
+    ck_assert_msg(strncmp(k->numerics, device, strlen(device)) == 0, "%s", k->numerics);
     ck_assert_ptr_nonnull(strstr(k->numerics, "cuBLASLt "));
     ck_assert_ptr_nonnull(strstr(k->numerics, "cuDNN"));
     ck_assert_ptr_nonnull(strstr(k->numerics, " tf32"));
