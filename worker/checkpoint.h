@@ -55,6 +55,7 @@ struct checkpoint_job {
     const char
         *allowed; /* comma-separated keys that may differ though they change what is computed, or NULL */
     struct text *changes; /* receives what differs and does not stand in the way, or NULL */
+    const char *numerics; /* of the back end that goes on, told where it differs, or NULL */
 };
 
 /** How far a loaded checkpoint is. */

@@ -111,6 +111,9 @@ static enum muster_status jobs_judge(const struct ckpt *ckpt, const char *folder
     if (job->changes != NULL)
         text_clear(job->changes);
     job_compare(stored, job->job, change_judge, &verdict);
+    if (job->changes != NULL && job->numerics != NULL && strcmp(ckpt_numerics(ckpt), job->numerics) != 0)
+        text_print(job->changes, "%snumerics was %s and is %s", job->changes->length > 0 ? "; " : "",
+                   ckpt_numerics(ckpt), job->numerics);
     if (verdict.refused.length > 0)
         status = muster_error_set(
             err, MUSTER_ERR_BAD_INPUT,

@@ -156,7 +156,7 @@ enum muster_status saver_load(struct saver *saver, const struct saver_resume *re
 {
     const struct rank_state *state = saver->parts.state;
     const struct checkpoint_job job = {job_hash(state->job), state->job, resume->allow_changes,
-                                       &saver->changes};
+                                       &saver->changes, state->kernels->numerics};
     bool search = strcmp(resume->from, "auto") == 0;
     double started = clock_seconds();
     *progress = (struct checkpoint_progress){.step = -1};

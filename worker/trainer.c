@@ -348,6 +348,31 @@ static void trainer_forecast(struct trainer *t)
     text_release(&problem);
 }
 
+/* Ranks that compute in other ways round differently, and then the model depends on which of them takes which
+ * sample: the first such rank is named. */
+static enum muster_status trainer_compare_numerics(struct trainer *t, struct muster_error *err)
+{
+    const char *mine = t->state->kernels->numerics;
+    char first[160] = "", other[160] = "";
+    snprintf(first, sizeof first, "%s", mine);
+    enum muster_status status = comm_broadcast(t->comm, first, sizeof first, 0, err);
+    float others = strncmp(first, mine, sizeof first - 1) != 0 ? 1.0f : 0.0f; /* a sum of ones is exact */
+    if (!status)
+        status = comm_all_reduce_f32(t->comm, &others, 1, err);
+    for (int rank = 1; !status && others > 0.0f && rank < t->comm->size; rank++) {
+        snprintf(other, sizeof other, "%s", mine);
+        status = comm_broadcast(t->comm, other, sizeof other, rank, err);
+        if (status || strcmp(first, other) == 0)
+            continue;
+        telemetry_say(&t->telemetry,
+                      "WARNING: %.0f of %d ranks round differently (rank %d is %s): the model depends on "
+                      "which rank takes which sample",
+                      (double)others, t->comm->size, rank, other);
+        break;
+    }
+    return status;
+}
+
 static void trainer_introduce(struct trainer *t)
 {
     const struct plan *plan = t->share.plan;
@@ -437,6 +462,9 @@ static enum muster_status trainer_stages(struct trainer *t, struct muster_error 
     t->telemetry.peak_flops =
         t->comm->size * kernels_peak_flops(t->state->kernels, t->share.plan->graph->compute_dtype);
     trainer_introduce(t);
+    status = trainer_compare_numerics(t, err);
+    if (status)
+        return status;
     trainer_forecast(t);
     bool stopped = false;
     if (t->steps_done < t->share.job->train.max_steps) {

@@ -33,6 +33,23 @@ for precision in fp32 bf16; do
 done
 printf '%s\n' "${ran[@]}"
 
+# Rounding that is not the same everywhere is told: between ranks, and since the checkpoint.
+if grep -qw avx2 /proc/cpuinfo; then
+    write_job mixed train.max_steps=4
+    train 2 mixed --instruction-set baseline
+    must_not_say 'round differently'
+    resume 2 mixed --instruction-set baseline --set train.max_steps=5
+    must_not_say 'numerics was'
+    resume 2 mixed --instruction-set avx2 --set train.max_steps=6
+    must_say 'changed since the checkpoint: train.max_steps was 5 and is 6; numerics was cpu baseline .* and is cpu avx2 '
+    program=("$MUSTER_BIN/muster-worker" "$folder/mixed.yaml" --set train.max_steps=7 --instruction-set)
+    status=0
+    mpirun --timeout "$deadline_s" -n 2 "${program[@]}" avx2 : -n 1 "${program[@]}" baseline \
+        >"$folder/out" 2>&1 </dev/null || status=$?
+    must_exit 0
+    must_say 'WARNING: 1 of 3 ranks round differently \(rank 2 is cpu baseline '
+fi
+
 worker 1 tiny --instruction-set sse9
 must_say 'unknown instruction set "sse9"; there are baseline, avx2 and avx512'
 [[ $status -ne 0 ]] || fail 'an unknown instruction set was accepted'
