@@ -292,5 +292,6 @@ enum muster_status cuda_gemm_run(struct cuda_kernels *k, const struct cuda_produ
         cublasLtMatmul(k->gemm->handle, &entry->operation, &one, p->b, &entry->a, p->a, &entry->b,
                        p->accumulate ? &one : &zero, p->c, &entry->c, p->c, &entry->c, &entry->algorithm,
                        k->base.scratch, entry->workspace_bytes, k->stream);
-    return gemm_check(result, "product", err);
+    entry->supported = result != CUBLAS_STATUS_NOT_SUPPORTED; /* what was offered may still be refused */
+    return entry->supported ? gemm_check(result, "product", err) : gemm_unsupported(p, err);
 }

@@ -7,8 +7,8 @@
  * them are walked.
  *
  * What the real one is known to do wrong, it does too: it fails to choose while a stream is recorded
- * (13.3), wants vectors of epilogues on 16 bytes whatever was shown when it chose, and leaves the rest of a
- * split sum out (cuda_gemm.c).
+ * (13.3), offers algorithms that it then refuses to run, wants vectors of epilogues on 16 bytes whatever was
+ * shown when it chose, and leaves the rest of a split sum out (cuda_gemm.c).
  */
 #include <cublasLt.h>
 #include <math.h>
@@ -201,6 +201,12 @@ static bool standin_offers(const struct standin_operation *o, const struct stand
     return o->epilogue == CUBLASLT_EPILOGUE_DEFAULT;
 }
 
+/* Epilogues that are offered and then refused. */
+static bool standin_thinks_again(const struct standin_problem *p)
+{
+    return p->operation.epilogue != CUBLASLT_EPILOGUE_DEFAULT && p->c.rows % 5 == 0;
+}
+
 static bool standin_shapes_agree(const struct standin_operation *o, const struct standin_layout *a,
                                  const struct standin_layout *b, const struct standin_layout *c)
 {
@@ -346,6 +352,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
                  workspace != NULL && standin_aligned(workspace, STANDIN_WORKSPACE_ALIGNMENT);
     if (!as_asked || !sound)
         return CUBLAS_STATUS_INVALID_VALUE;
+    if (standin_thinks_again(&p))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     return cuda_standin_enqueue(stream, standin_run, &p, sizeof p) == cudaSuccess
                ? CUBLAS_STATUS_SUCCESS
                : CUBLAS_STATUS_EXECUTION_FAILED;
