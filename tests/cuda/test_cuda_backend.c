@@ -136,6 +136,27 @@ START_TEST(the_gradient_of_linear_weights_is_added_and_agrees_with_the_reference
 }
 END_TEST
 
+/* Deep sums of positive numbers that are no multiple of 64: a split that forgets the rest loses 8 terms,
+ * which is more than all rounding. */
+START_TEST(a_deep_sum_leaves_nothing_out)
+{
+    static const int64_t depths[] = {8648, 11528};
+    const int64_t width = _i / 4 ? 8 : 1;
+    const struct linear_shape s = {.dtype = tolerance_dtypes[1 + _i % 2],
+                                   .tokens = depths[_i / 2 % 2],
+                                   .in_width = width,
+                                   .out_width = width};
+    const int64_t count = s.tokens * width;
+    const struct compare_array arrays[] = {
+        {COMPARE_INPUT, s.dtype, count, 0, 0.5, 1.5, NULL},
+        {COMPARE_INPUT, s.dtype, count, 0, 0.5, 1.5, NULL},
+        {COMPARE_UPDATE, DTYPE_F32, width * width, 2e-4, 0, 0, NULL},
+        {COMPARE_UPDATE, DTYPE_F32, 0, 0, 0, 0, NULL},
+    };
+    compare_run("a deep sum", arrays, 4, linear_weight_call, &s);
+}
+END_TEST
+
 /* Random numbers of a dtype in device memory. */
 static void *device_random(struct kernels *k, enum dtype dtype, int64_t count, uint64_t seed)
 {
@@ -357,6 +378,7 @@ int main(void)
     tcase_add_test(products, a_linear_layer_agrees_with_the_reference);
     tcase_add_test(products, the_gradient_of_a_linear_input_agrees_with_the_reference);
     tcase_add_test(products, the_gradient_of_linear_weights_is_added_and_agrees_with_the_reference);
+    tcase_add_loop_test(products, a_deep_sum_leaves_nothing_out, 0, 8);
     tcase_add_test(products, recomputing_an_activation_gives_the_bits_that_the_layer_gave);
     tcase_add_test(products, the_head_and_its_loss_agree_with_the_reference);
     tcase_add_test(products, the_head_of_a_large_vocabulary_agrees_with_the_reference);
