@@ -9,6 +9,10 @@
 
 #include <inttypes.h>
 
+/* Left for the kernels that libraries load at their first calls. cuBLASLt passes over what it cannot load and
+ * takes another algorithm: the bits of a rank would depend on what else fills its device. */
+enum { CUDA_MEMORY_LEFT = 256 << 20 };
+
 static enum muster_status cuda_memory_short(cudaError_t result, const char *kind, int64_t bytes,
                                             struct muster_error *err)
 {
@@ -26,13 +30,19 @@ static enum muster_status cuda_memory_short(cudaError_t result, const char *kind
 enum muster_status cuda_memory_allocate(struct kernels *k, int64_t bytes, void **block,
                                         struct muster_error *err)
 {
+    size_t free_bytes = 0, total_bytes = 0;
     cudaError_t result = cudaSetDevice(cuda_kernels_from(k)->device);
+    *block = NULL;
+    if (result == cudaSuccess)
+        result = cudaMemGetInfo(&free_bytes, &total_bytes);
+    if (result == cudaSuccess && free_bytes < (size_t)bytes + CUDA_MEMORY_LEFT)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY,
+                                "cuda: no device memory for a block of %" PRId64
+                                " bytes: %zu are free, and the libraries need %d",
+                                bytes, free_bytes, (int)CUDA_MEMORY_LEFT);
     if (result == cudaSuccess)
         result = cudaMalloc(block, bytes > 0 ? (size_t)bytes : 1);
-    if (result == cudaSuccess)
-        return MUSTER_OK;
-    *block = NULL;
-    return cuda_memory_short(result, "device", bytes, err);
+    return result == cudaSuccess ? MUSTER_OK : cuda_memory_short(result, "device", bytes, err);
 }
 
 void cuda_memory_free(struct kernels *k, void *block, int64_t bytes)

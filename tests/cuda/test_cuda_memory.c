@@ -200,6 +200,26 @@ START_TEST(more_memory_than_there_is_is_refused_with_its_size)
 }
 END_TEST
 
+/* A real device keeps its own size. */
+START_TEST(the_libraries_are_left_some_memory)
+{
+    struct kernels *k = compare_subject();
+    struct muster_error err = {0};
+    const struct cuda_plugin *plugin = NULL;
+    struct cuda_device_info info;
+    void *block = NULL;
+    setenv("MUSTER_STANDIN_MEMORY", "700000000", 1);
+    ok(cuda_plugin_open(&plugin, &err), &err);
+    ok(plugin->device_info(0, &info, &err), &err);
+    const int64_t much = info.free_bytes - (64 << 20), fine = info.free_bytes - ((int64_t)512 << 20);
+    ck_assert_int_eq(kernels_memory_allocate(k, much, &block, &err), MUSTER_ERR_NO_MEMORY);
+    ck_assert_ptr_null(block);
+    ok(kernels_memory_allocate(k, fine, &block, &err), &err);
+    kernels_memory_free(k, block, fine);
+    unsetenv("MUSTER_STANDIN_MEMORY");
+}
+END_TEST
+
 START_TEST(the_device_describes_itself)
 {
     struct muster_error err = {0};
@@ -291,6 +311,7 @@ int main(void)
     tcase_add_test(memory, what_cannot_be_recorded_is_refused_and_the_recording_goes_on);
     tcase_add_test(memory, ending_a_recording_that_was_not_begun_fails_and_says_so);
     tcase_add_test(memory, more_memory_than_there_is_is_refused_with_its_size);
+    tcase_add_test(memory, the_libraries_are_left_some_memory);
     tcase_add_test(memory, the_device_describes_itself);
     tcase_add_test(memory, numerics_name_the_device_and_the_libraries);
     tcase_add_test(memory, a_stretch_of_the_stream_is_timed_without_waiting_for_it);
