@@ -40,6 +40,10 @@ muster_test(test_cuda_staging SOURCES test_cuda_staging.c ${CMAKE_SOURCE_DIR}/ke
   ${CMAKE_SOURCE_DIR}/kernels/cuda/cuda_memory.c LINKS muster_base LABELS cuda)
 target_include_directories(test_cuda_staging SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 
+# Not a test: the products of a step, one by one.
+add_executable(bench_products bench_products.c)
+target_link_libraries(bench_products PRIVATE muster_kernels muster_options)
+
 # The measured rate over a device of its own.
 muster_test(test_cuda_peak SOURCES test_cuda_peak.c ${CMAKE_SOURCE_DIR}/kernels/cuda/cuda_peak.c
   LINKS muster_base LABELS cuda)
