@@ -22,7 +22,7 @@ export MUSTER_BIN=$build/bin MUSTER_SOURCE=$here
 export MUSTER_CRASH_STATES=${CRASH_STATES:-10000} MUSTER_POWER_CUTS=${POWER_CUTS:-100}
 export MUSTER_PAYLOAD_FLIPS=${PAYLOAD_FLIPS:-100000}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
-export PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe PRTE_MCA_hwloc_default_binding_policy=none
+export PRTE_MCA_rmaps_default_mapping_policy=slot:oversubscribe PRTE_MCA_hwloc_default_binding_policy=none
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader
 export OMP_WAIT_POLICY=passive CK_FORK=no
 failed=0

@@ -35,7 +35,7 @@ static const struct {
     {"OMPI_ALLOW_RUN_AS_ROOT", "1", AS_ROOT},
     {"OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", AS_ROOT},
     {"OMPI_MCA_rmaps_base_oversubscribe", "1", ALWAYS},
-    {"PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe", ALWAYS},
+    {"PRTE_MCA_rmaps_default_mapping_policy", "slot:oversubscribe", ALWAYS},
     {"OMPI_MCA_hwloc_base_binding_policy", "none", ALWAYS},
     {"PRTE_MCA_hwloc_default_binding_policy", "none", ALWAYS},
     /* From the end of one rank: SIGTERM to the others after so many seconds, SIGKILL after twice as many. */
