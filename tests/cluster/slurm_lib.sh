@@ -27,7 +27,7 @@ slurm_configure() {
     chmod 755 "$folder" "$slurm" "$slurm/run"
     for ((i = 1; i <= nodes; i++)); do mkdir -p "$slurm/spool/node$i" "$slurm/tmp/node$i"; done
     # Since 23.11 slurmd does not start where it may not make control groups, unless told that it need not.
-    [[ $(sbatch --version) == "slurm 22."* ]] || echo CgroupPlugin=disabled >"$slurm/cgroup.conf"
+    [[ $(slurmd -V) == *" 22."* ]] || echo CgroupPlugin=disabled >"$slurm/cgroup.conf"
     cat >"$SLURM_CONF" <<CONF
 ClusterName=test
 SlurmctldHost=$(hostname -s)(127.0.0.1)

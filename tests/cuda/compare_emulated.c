@@ -174,7 +174,7 @@ static void compare_outcome(const char *label, const struct compare_array *array
 void compare_run(const char *label, const struct compare_array *arrays, int array_count, compare_call call,
                  const void *shape)
 {
-    void *judged[COMPARE_ARRAYS_MAX], *first[COMPARE_ARRAYS_MAX], *got[COMPARE_ARRAYS_MAX];
+    void *judged[COMPARE_ARRAYS_MAX] = {NULL}, *first[COMPARE_ARRAYS_MAX] = {NULL}, *got[COMPARE_ARRAYS_MAX];
     compare.seed++;
     compare_create(arrays, array_count, false, 0, judged);
     compare_call_on(compare.judge, label, call, shape, judged);
