@@ -54,8 +54,9 @@ struct checkpoint_job {
     const struct job *job; /* NULL: the hash must be the checkpoint's */
     const char
         *allowed; /* comma-separated keys that may differ though they change what is computed, or NULL */
-    struct text *changes; /* receives what differs and does not stand in the way, or NULL */
-    const char *numerics; /* of the back end that goes on, told where it differs, or NULL */
+    struct text *changes;  /* receives what differs and does not stand in the way, or NULL */
+    const char *numerics;  /* of the back end that goes on, told where it differs, or NULL */
+    struct ckpt_data data; /* what it is trained on now */
 };
 
 /** How far a loaded checkpoint is. */

@@ -68,6 +68,7 @@ struct verdict {
     const struct checkpoint_job *job;
     struct text refused, refused_keys;
     int shaping_count;
+    bool data_changed; /* the job names other files */
 };
 
 static void change_print(struct text *out, const struct job_change *change)
@@ -81,12 +82,41 @@ static void change_judge(void *context, const struct job_change *change)
 {
     struct verdict *verdict = context;
     verdict->shaping_count += change->shapes;
+    verdict->data_changed |= strcmp(change->key, "data.train") == 0;
     if (change->shapes && !job_key_listed(verdict->job->allowed, change->key)) {
         change_print(&verdict->refused, change);
         text_print(&verdict->refused_keys, "%s%s", verdict->refused_keys.length > 0 ? "," : "", change->key);
     } else if (verdict->job->changes != NULL) {
         change_print(verdict->job->changes, change);
     }
+}
+
+static void data_print(struct text *out, const struct ckpt_data *was, const struct ckpt_data *is)
+{
+    if (was->sample_count == is->sample_count && was->file_count == is->file_count)
+        text_print(out, "the files of data.train have other content");
+    else
+        text_print(out,
+                   "the files of data.train had %" PRId64 " samples in %d file%s and have %" PRId64 " in %d",
+                   was->sample_count, was->file_count, was->file_count == 1 ? "" : "s", is->sample_count,
+                   is->file_count);
+}
+
+/* Files that changed behind the same names would give every step from here on other samples. */
+static void data_judge(struct verdict *verdict, const struct ckpt_data *was)
+{
+    const struct ckpt_data *is = &verdict->job->data;
+    if (!was->known || !is->known || hash_equal(was->hash, is->hash) || verdict->data_changed)
+        return;
+    struct text *out = verdict->job->changes;
+    if (!job_key_listed(verdict->job->allowed, "data.train")) {
+        out = &verdict->refused;
+        text_print(&verdict->refused_keys, "%sdata.train", verdict->refused_keys.length > 0 ? "," : "");
+    }
+    if (out != NULL && out->length > 0)
+        text_append(out, "; ", 2);
+    if (out != NULL)
+        data_print(out, was, is);
 }
 
 static enum muster_status hashes_refuse(const struct ckpt *ckpt, const char *folder, struct hash128 job,
@@ -111,6 +141,8 @@ static enum muster_status jobs_judge(const struct ckpt *ckpt, const char *folder
     if (job->changes != NULL)
         text_clear(job->changes);
     job_compare(stored, job->job, change_judge, &verdict);
+    struct ckpt_data data = ckpt_data(ckpt);
+    data_judge(&verdict, &data);
     if (job->changes != NULL && job->numerics != NULL && strcmp(ckpt_numerics(ckpt), job->numerics) != 0)
         text_print(job->changes, "%snumerics was %s and is %s", job->changes->length > 0 ? "; " : "",
                    ckpt_numerics(ckpt), job->numerics);

@@ -155,8 +155,9 @@ enum muster_status saver_load(struct saver *saver, const struct saver_resume *re
                               struct checkpoint_progress *progress, struct muster_error *err)
 {
     const struct rank_state *state = saver->parts.state;
-    const struct checkpoint_job job = {job_hash(state->job), state->job, resume->allow_changes,
-                                       &saver->changes, state->kernels->numerics};
+    const struct checkpoint_job job = {job_hash(state->job),     state->job,
+                                       resume->allow_changes,    &saver->changes,
+                                       state->kernels->numerics, *saver->parts.data};
     bool search = strcmp(resume->from, "auto") == 0;
     double started = clock_seconds();
     *progress = (struct checkpoint_progress){.step = -1};
@@ -296,6 +297,7 @@ static enum muster_status saver_begin(struct saver *saver, const struct saver_mo
         .loss_scale = moment->loss_scale,
         .validation = moment->validation,
         .health = moment->health,
+        .data = *saver->parts.data,
         .fence = {state->job->output_dir, epoch_of_process()},
     };
     saver->flush = moment->last || saver_flush_due(state->job, moment->step);

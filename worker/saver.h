@@ -17,6 +17,7 @@ struct saver_parts {
     struct comm *comm; /* of all ranks, in host memory; saves beside training use a duplicate of it */
     struct rank_state *state;
     struct telemetry *telemetry;
+    const struct ckpt_data *data; /* what is trained on; filled in before the first load */
 };
 
 struct saver_resume {

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/data/data_share.h"
 #include "worker/evaluate.h"
 #include "worker/fault_point.h"
 #include "worker/job_share.h"
@@ -38,6 +39,7 @@ struct trainer {
     struct train_step *step;
     struct loss_scaler scaler;
     struct dataset *train, *val;
+    struct ckpt_data data; /* what `train` is */
     struct sampler *sampler;
     struct loader *loader;
     struct evaluator *evaluator;
@@ -80,9 +82,14 @@ static enum muster_status trainer_open_data(struct trainer *t, struct muster_err
     enum muster_status status =
         dataset_open(&job->data.train, job->data.format, t->share.config.seq_len, &t->train, err);
     if (!status)
+        status = data_share(t->comm, t->train, "data.train", &t->data, err);
+    if (!status)
         status = sampler_create(t->train, (uint64_t)job->seed, job->data.shuffle, &t->sampler, err);
     if (!status && job->eval.interval > 0 && job->data.val.count > 0) {
+        struct ckpt_data val;
         status = dataset_open(&job->data.val, job->data.format, t->share.config.seq_len, &t->val, err);
+        if (!status)
+            status = data_share(t->comm, t->val, "data.val", &val, err);
         if (!status)
             status = evaluator_create(t->state, t->comm, t->val, job->eval.iters, &t->evaluator, err);
     }
@@ -137,7 +144,8 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
     if (!status)
         status = run_guard_init(&t->guard, t->state, t->comm, watchdog_roster(t->watchdog), err);
     loss_scaler_init(&t->scaler, job);
-    struct saver_parts saver = {.comm = t->comm, .state = t->state, .telemetry = &t->telemetry};
+    struct saver_parts saver = {
+        .comm = t->comm, .state = t->state, .telemetry = &t->telemetry, .data = &t->data};
     if (!status)
         status = saver_create(&saver, &t->saver, err);
     struct train_step_parts parts = {

@@ -114,6 +114,11 @@ struct ckpt_health ckpt_health(const struct ckpt *ckpt)
     return ckpt->health;
 }
 
+struct ckpt_data ckpt_data(const struct ckpt *ckpt)
+{
+    return ckpt->data;
+}
+
 struct ckpt_loss_scale ckpt_loss_scale(const struct ckpt *ckpt)
 {
     return ckpt->loss_scale;

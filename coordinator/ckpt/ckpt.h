@@ -81,6 +81,14 @@ struct ckpt_health {
     int64_t tries;       /* bad steps since the last good one, or returns from bad_step */
 };
 
+/** What the run is trained on, wherever the files lie; not known of a state that was imported. */
+struct ckpt_data {
+    bool known;
+    int64_t sample_count;
+    int file_count;
+    struct hash128 hash;
+};
+
 /** Whose launch writes: a commit is refused once `folder` counts a newer one (base/epoch.h). */
 struct ckpt_fence {
     const char *folder; /* of the run; NULL: nobody counts */
@@ -98,6 +106,7 @@ struct ckpt_identity {
     struct ckpt_loss_scale loss_scale;
     struct ckpt_validation validation; /* not kept unless finite */
     struct ckpt_health health;
+    struct ckpt_data data;
     struct ckpt_fence fence; /* not kept */
 };
 
@@ -176,6 +185,7 @@ int64_t ckpt_tokens_seen(const struct ckpt *ckpt);
 struct ckpt_loss_scale ckpt_loss_scale(const struct ckpt *ckpt);
 struct ckpt_validation ckpt_validation(const struct ckpt *ckpt);
 struct ckpt_health ckpt_health(const struct ckpt *ckpt);
+struct ckpt_data ckpt_data(const struct ckpt *ckpt);
 struct hash128 ckpt_job_hash(const struct ckpt *ckpt);
 struct hash128 ckpt_recorded_state_hash(const struct ckpt *ckpt);
 const char *ckpt_job_yaml(const struct ckpt *ckpt);

@@ -86,6 +86,9 @@ static void head_print(struct text *out, const struct ckpt *ckpt)
                ckpt->step, ckpt->tokens_seen);
     if (ckpt->validation.known)
         text_print(out, "validation  loss %.6g\n", ckpt->validation.loss);
+    if (ckpt->data.known)
+        text_print(out, "data        %" PRId64 " samples in %d file%s\n", ckpt->data.sample_count,
+                   ckpt->data.file_count, ckpt->data.file_count == 1 ? "" : "s");
     text_print(out, "state hash  %s\njob hash    %s\nnumerics    %s\n", state, job, ckpt->numerics);
     text_print(out, "kinds      ");
     for (int i = 0; i < layout->kind_count; i++)

@@ -47,6 +47,7 @@ struct ckpt {
     struct ckpt_loss_scale loss_scale;
     struct ckpt_validation validation;
     struct ckpt_health health;
+    struct ckpt_data data;
     struct hash128 job, state;
     const char *job_yaml, *numerics;
     struct ckpt_layout layout;

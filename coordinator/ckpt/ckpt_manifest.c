@@ -62,6 +62,16 @@ static void health_print(struct text *out, const struct ckpt_health *health)
                health->data_offset, health->bad_step, health->tries);
 }
 
+static void data_print(struct text *out, const struct ckpt_data *data)
+{
+    char digits[HASH_TEXT_SIZE];
+    if (!data->known)
+        return;
+    hash_format(data->hash, digits);
+    text_print(out, "\"data\": {\"samples\": %" PRId64 ", \"files\": %d, \"xxh3\": \"%s\"},\n",
+               data->sample_count, data->file_count, digits);
+}
+
 static enum muster_status manifest_print(struct text *out, const struct ckpt_layout *layout,
                                          const struct ckpt_identity *identity, struct hash128 state_hash,
                                          const char *const *records, struct muster_error *err)
@@ -76,6 +86,7 @@ static enum muster_status manifest_print(struct text *out, const struct ckpt_lay
     if (identity->validation.known && isfinite(identity->validation.loss))
         text_print(out, "\"validation_loss\": %.17g,\n", identity->validation.loss);
     health_print(out, &identity->health);
+    data_print(out, &identity->data);
     hash_print(out, "state_hash", state_hash);
     hash_print(out, "job_hash", identity->job);
     enum muster_status status = string_print(out, "job_yaml", identity->job_yaml, err);

@@ -98,12 +98,32 @@ static enum muster_status health_read(struct ckpt *ckpt, json_t *value, const ch
     return MUSTER_OK;
 }
 
+/* Optional: what was imported has seen none. */
+static enum muster_status data_read(struct ckpt *ckpt, json_t *value, const char *name,
+                                    struct muster_error *err)
+{
+    json_error_t at;
+    json_int_t samples, files;
+    const char *digits;
+    if (value == NULL)
+        return MUSTER_OK;
+    if (json_unpack_ex(value, &at, 0, "{s:I, s:I, s:s!}", "samples", &samples, "files", &files, "xxh3",
+                       &digits) != 0)
+        return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: data: %s", name, at.text);
+    ckpt->data = (struct ckpt_data){true, samples, (int)files, {0, 0}};
+    if (samples < 1 || files < 1 || files > INT32_MAX || !hash_read(digits, &ckpt->data.hash))
+        return muster_error_set(err, MUSTER_ERR_CORRUPT,
+                                "%s: data: %lld samples in %lld files or their hash cannot be", name,
+                                (long long)samples, (long long)files);
+    return MUSTER_OK;
+}
+
 static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *lists, const char *name,
                                     struct muster_error *err)
 {
     const char *format, *state, *job, *self;
     json_int_t version, step, tokens, writers, flat, chunk, block;
-    json_t *loss_scale = NULL, *validation = NULL, *health = NULL;
+    json_t *loss_scale = NULL, *validation = NULL, *health = NULL, *data = NULL;
     json_error_t at;
     if (json_unpack_ex(ckpt->root, &at, 0, "{s:s, s:I}", "format", &format, "version", &version) != 0)
         return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: %s", name, at.text);
@@ -113,14 +133,14 @@ static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *li
                                 " version %d",
                                 name, format, (long long)version, CKPT_FORMAT_VERSION);
     if (json_unpack_ex(ckpt->root, &at, 0,
-                       "{s:s, s:I, s:I, s:I, s:I, s?:o, s?:o, s?:o, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, "
-                       "s:o, s:o, s:s!}",
+                       "{s:s, s:I, s:I, s:I, s:I, s?:o, s?:o, s?:o, s?:o, s:s, s:s, s:s, s:s, s:o, s:I, "
+                       "s:I, s:I, s:o, s:o, s:s!}",
                        "format", &format, "version", &version, "step", &step, "tokens_seen", &tokens,
                        "writer_count", &writers, "loss_scale", &loss_scale, "validation_loss", &validation,
-                       "health", &health, "state_hash", &state, "job_hash", &job, "job_yaml", &ckpt->job_yaml,
-                       "numerics", &ckpt->numerics, "kinds", &lists->kinds, "flat_count", &flat,
-                       "chunk_elements", &chunk, "block_bytes", &block, "tensors", &lists->tensors, "shards",
-                       &lists->shards, "manifest_xxh3", &self) != 0)
+                       "health", &health, "data", &data, "state_hash", &state, "job_hash", &job, "job_yaml",
+                       &ckpt->job_yaml, "numerics", &ckpt->numerics, "kinds", &lists->kinds, "flat_count",
+                       &flat, "chunk_elements", &chunk, "block_bytes", &block, "tensors", &lists->tensors,
+                       "shards", &lists->shards, "manifest_xxh3", &self) != 0)
         return muster_error_set(err, MUSTER_ERR_CORRUPT, "%s: %s", name, at.text);
     if (step < 0 || tokens < 0 || writers < 1 || writers > CKPT_WRITERS_MAX || block != CKPT_BLOCK_BYTES)
         return muster_error_set(err, MUSTER_ERR_CORRUPT,
@@ -138,7 +158,9 @@ static enum muster_status head_read(struct ckpt *ckpt, struct manifest_lists *li
     ckpt->layout.flat_count = flat;
     ckpt->layout.chunk_elements = chunk;
     enum muster_status status = loss_scale_read(ckpt, loss_scale, name, err);
-    return status == MUSTER_OK ? health_read(ckpt, health, name, err) : status;
+    if (status == MUSTER_OK)
+        status = health_read(ckpt, health, name, err);
+    return status == MUSTER_OK ? data_read(ckpt, data, name, err) : status;
 }
 
 static enum muster_status kinds_read(struct ckpt *ckpt, json_t *kinds, const char *name,

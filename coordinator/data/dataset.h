@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 #include "coordinator/job/job.h"
 
 struct dataset;
@@ -38,6 +39,14 @@ enum muster_status dataset_open(const struct job_sources *sources, enum job_data
 void dataset_close(struct dataset *dataset);
 
 const struct dataset_info *dataset_info(const struct dataset *dataset);
+
+/**
+ * What a data set is, wherever its files lie: formats, numbers, lengths, and 4 KiB from beginning, middle and
+ * end of each file. Equal for copies; other for a file that is longer, shorter, missing, added or in another
+ * place of the order. Not every byte is read: a few that changed in between may go unseen.
+ */
+enum muster_status dataset_identity(const struct dataset *dataset, struct hash128 *out,
+                                    struct muster_error *err);
 
 /** Samples and mixing weight of one source; weight 0 = by size. */
 void dataset_source_info(const struct dataset *dataset, int source, int64_t *sample_count, double *weight);

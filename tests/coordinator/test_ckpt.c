@@ -161,6 +161,22 @@ START_TEST(what_decides_about_bad_steps_comes_back_to_the_last_bit)
 }
 END_TEST
 
+START_TEST(what_was_trained_on_comes_back)
+{
+    fixture.identity.data = (struct ckpt_data){true, 345, 7, {UINT64_MAX, 2}};
+    write_checkpoint(1);
+    struct ckpt *ckpt = open_checkpoint();
+    struct ckpt_data data = ckpt_data(ckpt);
+    ck_assert(data.known && hash_equal(data.hash, fixture.identity.data.hash));
+    ck_assert_int_eq(data.sample_count, 345);
+    ck_assert_int_eq(data.file_count, 7);
+    ckpt_close(ckpt);
+    fixture.identity.data.file_count = 0; /* nothing is trained on no file */
+    ck_assert_int_eq(fs_remove_tree(folder, NULL), MUSTER_OK);
+    ck_assert_int_eq(ckpt_fixture_write(&fixture, dir, 1, true, folder, &err), MUSTER_ERR_INTERNAL);
+}
+END_TEST
+
 START_TEST(an_older_launch_can_not_commit)
 {
     char path[FS_PATH_MAX];
@@ -682,6 +698,7 @@ int main(void)
     tcase_add_test(tcase, every_range_reads_back_as_written_whatever_the_number_of_writers);
     tcase_add_test(tcase, an_opened_checkpoint_says_what_was_saved);
     tcase_add_test(tcase, what_decides_about_bad_steps_comes_back_to_the_last_bit);
+    tcase_add_test(tcase, what_was_trained_on_comes_back);
     tcase_add_test(tcase, an_older_launch_can_not_commit);
     tcase_add_test(tcase, the_state_hash_is_that_of_its_definition_for_any_pieces);
     tcase_add_test(tcase, a_writer_without_pieces_writes_a_valid_shard);

@@ -54,6 +54,34 @@ must_say 'changed since the checkpoint: .*optimizer.lr was 0.003 and is 0.001'
 [[ $hash != "$expected" ]] || fail 'the changed rate has changed nothing'
 resume 1 base # the job of the newest checkpoint is now the changed one
 
+# Files that change behind the same names are a change too: another shard that the glob finds, other content. A copy
+# elsewhere on one host only is seen before the first step.
+mkdir "$folder/shards"
+cp "$folder/text" "$folder/shards/a.txt"
+write_job shards train.max_steps=4 "data.train=$folder/shards/*.txt"
+train 2 shards
+head -c 5000 "$folder/text" >"$folder/shards/b.txt"
+worker 2 shards
+must_exit 2
+must_say 'was saved by another job: the files of data.train had [0-9]+ samples in 1 file and have [0-9]+ in 2\. .*--allow-change data.train'
+rm "$folder/shards/b.txt"
+flip "$folder/shards/a.txt" 0
+worker 2 shards
+must_exit 2
+must_say 'the files of data.train have other content'
+resume 2 shards --allow-change data.train
+must_say 'changed since the checkpoint: the files of data.train have other content'
+mkdir "$folder/left" "$folder/right"
+cp "$folder/text" "$folder/left/text"
+head -c 5000 "$folder/text" >"$folder/right/text"
+write_job apart data.train=text
+status=0
+mpirun --timeout "$deadline_s" -n 1 -wdir "$folder/left" "$MUSTER_BIN/muster-worker" "$folder/apart.yaml" : \
+    -n 1 -wdir "$folder/right" "$MUSTER_BIN/muster-worker" "$folder/apart.yaml" >"$folder/out" 2>&1 </dev/null || status=$?
+must_exit 2
+must_say '^muster-worker: rank 1: data.train: other files than on rank 0: [0-9]+ samples in 1 file, there [0-9]+ in 1$'
+must_not_say '^step '
+
 # The length of the run is harmless until a decay ends with it.
 write_job decays train.max_steps=4 scheduler.type=cosine
 train 1 decays
