@@ -5,8 +5,10 @@
  */
 #include "worker/run_folder.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -35,6 +37,10 @@ static enum muster_status run_folder_create(struct run_folder *folder, const str
         status = fs_folder_create(path, err);
     if (!status)
         status = fs_folder_create(job->checkpoint.dir, err);
+    if (!status && access(job->checkpoint.dir, W_OK | X_OK) != 0 && (errno == EACCES || errno == EROFS))
+        status =
+            muster_error_set(err, MUSTER_ERR_BAD_INPUT, "checkpoint.dir: nothing can be written to %s: %s",
+                             job->checkpoint.dir, strerror(errno));
     if (!status)
         status = fs_path_join(path, job->output_dir, "lock", err);
     if (!status)

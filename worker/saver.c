@@ -7,12 +7,15 @@
  */
 #include "worker/saver.h"
 
+#include <math.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/epoch.h"
 #include "base/event_log.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "coordinator/job/job_compare.h"
 #include "worker/checkpoint_agree.h"
@@ -25,6 +28,7 @@ struct saver {
     struct checkpoint_writer *writer;
     struct checkpoint_tier *tier; /* NULL where the job has no local_dir */
     bool flush;                   /* the save in flight also goes to the shared folder */
+    bool again;                   /* it is one that has failed before, and was told */
     struct ckpt_progress progress;
     struct checkpoint_verified verified;
     struct text changes; /* of the job since the checkpoint that was loaded */
@@ -33,6 +37,9 @@ struct saver {
     double stall_s;    /* of the save in flight */
     double duration_s; /* of the last one that ended */
 };
+
+/* Between two tries of a last save: short beside the time that a rank may stand still in a checkpoint. */
+enum { RETRY_PAUSE_S = 5 };
 
 static int saver_piece_count(const struct saver *saver)
 {
@@ -185,11 +192,6 @@ enum muster_status saver_load(struct saver *saver, const struct saver_resume *re
     return MUSTER_OK;
 }
 
-const char *saver_changes(const struct saver *saver)
-{
-    return saver->changes.data;
-}
-
 uint64_t saver_flags(struct saver *saver)
 {
     return saver->writer && checkpoint_writer_running(saver->writer) ? TRAIN_FLAG_SAVING : 0;
@@ -231,10 +233,12 @@ static enum muster_status saver_report(struct saver *saver, const struct checkpo
         return outcome->status;
     }
     saver->duration_s = outcome->duration_s;
-    if (outcome->status)
-        saver_tell_failure(saver, outcome);
-    else
+    if (!outcome->status)
         saver->saved_step = outcome->step;
+    else if (saver->again)
+        return MUSTER_OK;
+    else
+        saver_tell_failure(saver, outcome);
     struct telemetry_save save = {
         .step = outcome->step,
         .duration_s = outcome->duration_s,
@@ -312,6 +316,32 @@ static enum muster_status saver_begin(struct saver *saver, const struct saver_mo
     return status;
 }
 
+/* What the last save would have kept is in memory only. All ranks count the tries alike. */
+static enum muster_status saver_retry(struct saver *saver, const struct saver_moment *moment,
+                                      struct muster_error *err)
+{
+    const struct job *job = saver->parts.state->job;
+    const struct timespec pause = {.tv_sec = RETRY_PAUSE_S};
+    int64_t tries = (int64_t)ceil(job->checkpoint.retry_last_s / RETRY_PAUSE_S);
+    enum muster_status status = MUSTER_OK;
+    if (saver->saved_step == moment->step || tries == 0)
+        return MUSTER_OK;
+    telemetry_say(saver->parts.telemetry,
+                  "step %lld  the last checkpoint is tried again every %d s, %lld times: make room in %s",
+                  (long long)moment->step, RETRY_PAUSE_S, (long long)tries, job->checkpoint.dir);
+    saver->again = true;
+    for (; !status && saver->saved_step != moment->step && tries > 0; tries--) {
+        nanosleep(&pause, NULL);
+        status = saver_begin(saver, moment, err);
+        if (!status)
+            status = saver_collect(saver, true, err);
+    }
+    saver->again = false;
+    if (!status && saver->saved_step == moment->step)
+        telemetry_say(saver->parts.telemetry, "step %lld  saved", (long long)moment->step);
+    return status;
+}
+
 enum muster_status saver_save(struct saver *saver, const struct saver_moment *moment, uint64_t flags,
                               struct muster_error *err)
 {
@@ -325,7 +355,28 @@ enum muster_status saver_save(struct saver *saver, const struct saver_moment *mo
     enum muster_status status = saver_collect(saver, true, err);
     if (!status)
         status = saver_begin(saver, moment, err);
-    return !status && moment->last ? saver_collect(saver, true, err) : status;
+    if (!status && moment->last)
+        status = saver_collect(saver, true, err);
+    return !status && moment->last ? saver_retry(saver, moment, err) : status;
+}
+
+void saver_introduce(const struct saver *saver)
+{
+    const struct rank_state *state = saver->parts.state;
+    const struct ckpt_layout *layout = &state->layout;
+    char needed[32], left[32];
+    if (saver->changes.length > 0)
+        telemetry_say(saver->parts.telemetry, "changed since the checkpoint: %s", saver->changes.data);
+    int64_t bytes = layout->flat_count * layout->kind_count * (int64_t)sizeof(float);
+    int64_t free_bytes = saver->parts.comm->rank == 0 ? fs_free_bytes(state->job->checkpoint.dir) : -1;
+    if (free_bytes < 0 || free_bytes >= bytes)
+        return;
+    text_format_bytes(needed, sizeof needed, bytes);
+    text_format_bytes(left, sizeof left, free_bytes);
+    telemetry_say(
+        saver->parts.telemetry,
+        "WARNING: a checkpoint takes %s, but %s are free in %s: no save can succeed before there is room",
+        needed, left, state->job->checkpoint.dir);
 }
 
 enum muster_status saver_poll(struct saver *saver, struct muster_error *err)

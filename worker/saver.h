@@ -51,8 +51,9 @@ void saver_destroy(struct saver *saver);
 enum muster_status saver_load(struct saver *saver, const struct saver_resume *resume,
                               struct checkpoint_progress *progress, struct muster_error *err);
 
-/** Job keys that differ from the loaded checkpoint's; "" when there are none. */
-const char *saver_changes(const struct saver *saver);
+/** Tells, before the first step, which job keys differ from the loaded checkpoint's, and that the disk has no
+ * room for a save. */
+void saver_introduce(const struct saver *saver);
 
 /** train_flag bits of this rank for the step about to run. */
 uint64_t saver_flags(struct saver *saver);
@@ -62,8 +63,9 @@ void saver_before_update(void *saver);
 
 /**
  * Saves, or begins to. Collective. \param flags  of the step just done, OR over ranks: where a save is still
- * in flight on any rank, the job's checkpoint.on_busy decides on all alike \return MUSTER_OK also when a save
- * failed in a way that training survives; the telemetry has told it
+ * in flight on any rank, the job's checkpoint.on_busy decides on all alike; a last save that fails is tried
+ * again for checkpoint.retry_last \return MUSTER_OK also when a save failed in a way that training survives;
+ * the telemetry has told it
  */
 enum muster_status saver_save(struct saver *saver, const struct saver_moment *moment, uint64_t flags,
                               struct muster_error *err);

@@ -396,8 +396,7 @@ static void trainer_introduce(struct trainer *t)
     if (t->comm->size > 1)
         telemetry_say(&t->telemetry, "ranks talk over %s%s", comm_transport(trainer_data_comm(t)),
                       comm_queue_overlaps(t->queue) ? " while they compute" : "");
-    if (saver_changes(t->saver)[0])
-        telemetry_say(&t->telemetry, "changed since the checkpoint: %s", saver_changes(t->saver));
+    saver_introduce(t->saver);
     if (t->steps_done > 0)
         telemetry_say(&t->telemetry, "resumed from the checkpoint of step %lld%s", (long long)t->steps_done,
                       t->resumed_near ? ", as the nodes hold it" : "");

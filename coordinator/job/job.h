@@ -127,6 +127,7 @@ struct job {
         bool direct_io;
         char *local_dir;     /* "none" = off; %h and %r stand for host and rank */
         int64_t flush_every; /* with local_dir: every n-th save also goes to dir */
+        double retry_last_s; /* how long the last save is tried again; 0 = not */
         char *resume;        /* "auto", "never" or a checkpoint folder */
     } checkpoint;
     struct {

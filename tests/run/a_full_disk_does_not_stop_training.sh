@@ -4,7 +4,7 @@
 # When a checkpoint cannot be written, training goes on to its end, each failure names the file and the cause, the older
 # checkpoints stay as they were, and the exit code is 1, because the last state is not on disk. Two ways to run out: a
 # limit on the size of a file that one of two ranks has, and, where a file system may be mounted, one with room for two
-# checkpoints.
+# checkpoints. The last save is tried again where the job says so, until somebody has made room.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -21,7 +21,7 @@ limited() {
         "$MUSTER_BIN/muster-worker" "$folder/$2.yaml" >"$folder/out" 2>&1 </dev/null || status=$?
 }
 
-large=(model.hidden_size=208 model.num_heads=4 data.seq_len=16 train.global_batch_size=8)
+large=(model.hidden_size=208 model.num_heads=4 data.seq_len=16 train.global_batch_size=8 checkpoint.retry_last=0)
 write_job whole "${large[@]}" train.max_steps=16 checkpoint.save_interval=0
 train 1 whole
 expected=$hash
@@ -65,13 +65,28 @@ small_disk() {
     mount -t tmpfs -o size=30m tmpfs "$folder/tiny.run/checkpoints"
     worker 2 tiny
     must_end_unsaved 'No space left on device' 12 16
+    must_not_say '^WARNING: a checkpoint takes'
+    sed -i 's/retry_last: 0/retry_last: 1h/' "$folder/tiny.yaml"
+    start 2 tiny
+    await '^step 16  the last checkpoint is tried again every 5 s, 720 times: make room in '
+    must_say '^WARNING: a checkpoint takes .* are free in .*/checkpoints: no save can succeed before there is room'
+    mount -o remount,size=60m "$folder/tiny.run/checkpoints"
+    await '^step 16  saved$'
+    await_end
+    must_exit 0
+    must_equal 'the last try' "$expected" "$(sed -nE 's/^ *state hash +([0-9a-f]{32})$/\1/p' "$folder/out")"
+    rm -rf "$folder/tiny.run/checkpoints"/step-000000016
     mount -o remount,size=60m "$folder/tiny.run/checkpoints"
     resume 2 tiny
     must_say 'resumed from the checkpoint of step 8'
     must_equal 'state hash once there is room' "$expected" "$hash"
+    mount -o remount,ro "$folder/tiny.run/checkpoints"
+    worker 2 tiny
+    must_exit 2
+    must_say '^muster-worker: checkpoint.dir: nothing can be written to .*/checkpoints: Read-only file system$'
 }
 if "${own_mounts[@]}" mount -t tmpfs tmpfs "$folder" 2>/dev/null; then
-    export -f small_disk worker resume fail must_exit must_say must_not_say must_equal must_end_unsaved checkpoints
+    export -f small_disk worker resume start await await_unless_over await_end fail must_exit must_say must_not_say must_equal must_end_unsaved checkpoints
     export folder deadline_s expected
     "${own_mounts[@]}" bash -euo pipefail -c small_disk
 else
