@@ -88,10 +88,10 @@ struct launch_supervision {
 
 /** How a launch ended. */
 struct launch_outcome {
-    int exit_code;   /* as muster would return it: 0, 1, 2 or 75 */
-    bool failed;     /* neither done, nor bad input, nor stopped: `cause` says what happened */
-    bool host_lost;  /* mpirun lost a whole host, or could not reach one */
-    int stops;       /* signals to this process: 1 = save and stop, 2 and more = end at once */
+    int exit_code;  /* as muster would return it: 0, 1, 2 or 75 */
+    bool failed;    /* neither done, nor bad input, nor stopped: `cause` says what happened */
+    bool host_lost; /* mpirun lost a whole host, or could not reach one */
+    int stops; /* signals to this process, or a lost reader: 1 = save and stop, 2 and more = end at once */
     bool on_request; /* LAUNCH_SAVE had the ranks asked to stop */
     int rank;        /* that was killed by a signal, as mpirun named it; -1 = not known */
     char host[64];   /* where it was, or "" */
@@ -103,7 +103,8 @@ void launch_say(const struct launch_supervision *supervision, const char *text);
 
 /**
  * Starts the command and waits for its end. The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 becomes SIGUSR1 to
- * mpirun, which hands it to every rank: they save and leave. The second SIGINT or SIGTERM ends the run. An
+ * mpirun, which hands it to every rank: they save and leave; so does the end of whoever reads a pipe that is
+ * standard output. The second SIGINT or SIGTERM ends the run. An
  * mpirun that is stopped is continued. No process and no shared memory of the run is left on this host when
  * this returns. \return not MUSTER_OK when nothing was started.
  */

@@ -39,6 +39,7 @@ struct run {
     bool had_children; /* before the start: then descendants that come to us may be others' */
     int stops;         /* signals to us: 1 = asked to save and leave, 2 = to end, 3 = killed */
     bool on_request;   /* asked to save and leave by LAUNCH_SAVE */
+    bool unread;       /* asked to, because nobody reads what they print */
     bool overdue;      /* ended by LAUNCH_END */
     bool had_ranks;    /* mpirun has started something */
     double empty_s;    /* since when it has no child any more; 0 = it has */
@@ -210,6 +211,18 @@ static void run_stop(struct run *run, int number)
     }
 }
 
+/* With the reader of a pipe (a tee, a head, a lost connection) Open MPI 4.1 ends everything at its tenth line
+ * after that, and would again after every restart. Not counted as a signal: the Ctrl-C that has ended a tee
+ * comes to us too. */
+static void run_lose_reader(struct run *run)
+{
+    run->unread = true;
+    if (run->stops > 0)
+        return;
+    run_ask_to_save(run);
+    run_say(run, "nobody reads the output any more: the ranks save a checkpoint after this step and stop");
+}
+
 static void run_take_signals(struct run *run)
 {
     struct signalfd_siginfo info;
@@ -243,7 +256,7 @@ static void run_take_errors(struct run *run)
 static void run_ask(struct run *run)
 {
     const struct launch_supervision *supervision = run->supervision;
-    if (run->stops > 0 || run->on_request || run->overdue || supervision->ask == NULL)
+    if (run->stops > 0 || run->on_request || run->unread || run->overdue || supervision->ask == NULL)
         return;
     enum launch_wish wish = supervision->ask(supervision->context);
     run->on_request = wish == LAUNCH_SAVE;
@@ -280,8 +293,9 @@ static void run_watch(struct run *run)
     while (!run->ended) {
         struct pollfd events[] = {{.fd = run->signals_fd, .events = POLLIN},
                                   {.fd = run->timer_fd, .events = POLLIN},
-                                  {.fd = run->errors_fd, .events = POLLIN}};
-        int ready = poll(events, 3, poll_ms);
+                                  {.fd = run->errors_fd, .events = POLLIN},
+                                  {.fd = run->unread ? -1 : STDOUT_FILENO}};
+        int ready = poll(events, 4, poll_ms);
         if (ready < 0)
             continue;
         if (ready == 0) {
@@ -292,6 +306,8 @@ static void run_watch(struct run *run)
             run_take_errors(run);
         if (events[0].revents)
             run_take_signals(run);
+        if (events[3].revents & POLLERR && !run->ended)
+            run_lose_reader(run);
         if (events[1].revents && run_timer_expired(run) && !run->ended) {
             if (run->stops <= 1 && !run->overdue)
                 kill(run->mpirun, SIGUSR1);
@@ -320,7 +336,7 @@ static void orphans_kill(void)
 static void run_end_orphans(struct run *run)
 {
     int rounds = 0, patience_ms = run->supervision->orphan_ms;
-    bool saving = run->stops == 1 || run->on_request;
+    bool saving = run->stops == 1 || run->on_request || run->unread;
     if (run->had_children)
         return;
     run_timer_set(run, WIFSIGNALED(run->wait_status) && !saving ? 1 : patience_ms, patience_ms);
@@ -371,13 +387,13 @@ static void outcome_write(const struct run *run, struct launch_outcome *outcome)
     int code = WIFEXITED(status) ? WEXITSTATUS(status) : SHELL_SIGNAL + WTERMSIG(status);
     *outcome = (struct launch_outcome){
         .exit_code = code,
-        .stops = run->stops,
+        .stops = run->stops == 0 ? run->unread : run->stops,
         .on_request = run->on_request,
         .rank = run->banners.rank,
         .host_lost =
             run->banners.host_lost || (WIFEXITED(status) && (code == HOST_LOST || code == AGENT_FAILED))};
     memcpy(outcome->host, run->banners.host, sizeof outcome->host);
-    if ((run->stops == 1 || run->on_request) && code == SHELL_SIGNAL + SIGUSR1) {
+    if ((run->stops == 1 || run->on_request || run->unread) && code == SHELL_SIGNAL + SIGUSR1) {
         if (!run->on_request)
             run_say(run, "stopped before the first step; nothing was lost");
         outcome->exit_code = MUSTER_EXIT_RESUMABLE;

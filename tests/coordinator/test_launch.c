@@ -139,6 +139,25 @@ START_TEST(the_first_signal_asks_the_ranks_to_save)
 }
 END_TEST
 
+START_TEST(a_run_that_nobody_reads_saves_and_stops)
+{
+    char script[64];
+    int ends[2], before = dup(STDOUT_FILENO);
+    ck_assert_int_eq(pipe(ends), 0);
+    close(ends[0]);
+    snprintf(script, sizeof script, "await:%d parent:%d await:%d exit:75", SIGUSR1, SIGINT, SIGUSR1);
+    fflush(stdout);
+    dup2(ends[1], STDOUT_FILENO);
+    int code = run_fake(script);
+    dup2(before, STDOUT_FILENO);
+    close(before);
+    close(ends[1]);
+    ck_assert_int_eq(code, 75);
+    ck_assert_int_eq(outcome.stops, 1); /* the Ctrl-C that ended the reader is not a second one */
+    program_expect(&said, "nobody reads the output any more");
+}
+END_TEST
+
 START_TEST(the_request_is_repeated_while_nothing_ends)
 {
     supervision.repeat_ms = 10;
@@ -330,6 +349,7 @@ int main(void)
     tcase_add_test(cases, every_other_end_has_a_cause);
     tcase_add_test(cases, a_killed_rank_is_named_and_its_last_words_stay);
     tcase_add_test(cases, the_first_signal_asks_the_ranks_to_save);
+    tcase_add_test(cases, a_run_that_nobody_reads_saves_and_stops);
     tcase_add_test(cases, the_request_is_repeated_while_nothing_ends);
     tcase_add_test(cases, only_an_insisting_signal_ends_the_run);
     tcase_add_test(cases, a_run_that_does_not_end_is_killed);
