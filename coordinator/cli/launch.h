@@ -95,6 +95,7 @@ struct launch_outcome {
     bool on_request; /* LAUNCH_SAVE had the ranks asked to stop */
     int rank;        /* that was killed by a signal, as mpirun named it; -1 = not known */
     char host[64];   /* where it was, or "" */
+    int killer;      /* the signal that killed it, as the launcher returned it; 0 = none, or not known */
     char cause[256]; /* "rank 3 on node07 was killed by signal 9 (mpirun returned 137)"; "" unless failed */
 };
 

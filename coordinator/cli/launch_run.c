@@ -362,6 +362,7 @@ static void cause_write(const struct run *run, int code, struct launch_outcome *
 {
     int killer = code > SHELL_SIGNAL && code < SHELL_SIGNAL + NSIG ? code - SHELL_SIGNAL : 0;
     char who[128] = "a rank";
+    outcome->killer = killer;
     if (run->banners.rank >= 0)
         snprintf(who, sizeof who, "rank %d on %s", run->banners.rank, run->banners.host);
     if (run->stops >= 2)

@@ -228,6 +228,9 @@ static void cause_print(const struct supervise *s, struct launch_outcome *outcom
     bool seen =
         outcome->stops < 2 && supervise_events_cause(run_folder(s), s->events_bytes, s->epoch, &witness);
     text_print(out, "%s", seen ? witness.text : outcome->cause);
+    if (outcome->killer == SIGBUS)
+        text_print(
+            out, " (bus error: a data file was cut short under the run or cannot be read, or memory fails)");
     if (seen && outcome->rank < 0) {
         outcome->rank = witness.rank;
         memcpy(outcome->host, witness.host, sizeof outcome->host);

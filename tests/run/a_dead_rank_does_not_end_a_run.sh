@@ -72,6 +72,21 @@ again job
 must_exit 0
 must_have_hash "$undisturbed"
 
+# A data file that is cut short under the run ends it, and both the death and the refusal to go on say so.
+cp "$folder/text" "$folder/cut.txt"
+write_job cut "${job[@]}" data.train="$folder/cut.txt" train.max_steps=1000000 checkpoint.save_interval=0
+mkfifo "$folder/pipe"
+MUSTER_FAULT='' timeout "$deadline_s" "$MUSTER_BIN/muster" run "$folder/cut.yaml" -n 1 >"$folder/pipe" 2>&1 </dev/null &
+job_pid=$!
+exec {pipe}<"$folder/pipe"
+: >"$folder/out"
+await '^step 1/'
+truncate -s 10 "$folder/cut.txt"
+await_end
+must_exit 2
+must_say '^muster run: .*\(bus error: a data file was cut short under the run or cannot be read, or memory fails\); lost '
+must_say 'data.train: .*/cut.txt: 10 tokens are too few for one sample'
+
 write_job weak "${job[@]}" supervisor.max_restarts=1
 supervised weak step:1:7:kill,step:0:3:segv
 must_exit 1
