@@ -79,17 +79,12 @@ static enum muster_status trainer_watch(struct trainer *t, struct muster_error *
 static enum muster_status trainer_open_data(struct trainer *t, struct muster_error *err)
 {
     const struct job *job = t->share.job;
-    enum muster_status status =
-        dataset_open(&job->data.train, job->data.format, t->share.config.seq_len, &t->train, err);
-    if (!status)
-        status = data_share(t->comm, t->train, "data.train", &t->data, err);
+    enum muster_status status = data_open_shared(t->comm, job, "data.train", &t->train, &t->data, err);
     if (!status)
         status = sampler_create(t->train, (uint64_t)job->seed, job->data.shuffle, &t->sampler, err);
     if (!status && job->eval.interval > 0 && job->data.val.count > 0) {
         struct ckpt_data val;
-        status = dataset_open(&job->data.val, job->data.format, t->share.config.seq_len, &t->val, err);
-        if (!status)
-            status = data_share(t->comm, t->val, "data.val", &val, err);
+        status = data_open_shared(t->comm, job, "data.val", &t->val, &val, err);
         if (!status)
             status = evaluator_create(t->state, t->comm, t->val, job->eval.iters, &t->evaluator, err);
     }

@@ -75,12 +75,17 @@ mkdir "$folder/left" "$folder/right"
 cp "$folder/text" "$folder/left/text"
 head -c 5000 "$folder/text" >"$folder/right/text"
 write_job apart data.train=text
-status=0
-mpirun --timeout "$deadline_s" -n 1 -wdir "$folder/left" "$MUSTER_BIN/muster-worker" "$folder/apart.yaml" : \
-    -n 1 -wdir "$folder/right" "$MUSTER_BIN/muster-worker" "$folder/apart.yaml" >"$folder/out" 2>&1 </dev/null || status=$?
-must_exit 2
-must_say '^muster-worker: rank 1: data.train: other files than on rank 0: [0-9]+ samples in 1 file, there [0-9]+ in 1$'
-must_not_say '^step '
+apart_must_say() {
+    status=0
+    mpirun --timeout "$deadline_s" -n 1 -wdir "$folder/left" "$MUSTER_BIN/muster-worker" "$folder/apart.yaml" : \
+        -n 1 -wdir "$folder/right" "$MUSTER_BIN/muster-worker" "$folder/apart.yaml" >"$folder/out" 2>&1 </dev/null || status=$?
+    must_exit 2
+    must_say "^muster-worker: rank 1: $1"
+    must_not_say '^step '
+}
+apart_must_say 'data.train: other files than on rank 0: [0-9]+ samples in 1 file, there [0-9]+ in 1$'
+: >"$folder/right/text"
+apart_must_say 'text: the file is empty$' # the other rank does not wait for it
 
 # The length of the run is harmless until a decay ends with it.
 write_job decays train.max_steps=4 scheduler.type=cosine

@@ -10,9 +10,12 @@
 #include "coordinator/ckpt/ckpt.h"
 #include "coordinator/data/dataset.h"
 
-/** Collective. \param key  of the job, for the message \param out  what all ranks have \return BAD_INPUT on
- * all ranks, naming the first that has something else than rank 0 */
-enum muster_status data_share(struct comm *comm, const struct dataset *dataset, const char *key,
-                              struct ckpt_data *out, struct muster_error *err);
+/**
+ * Opens the job's list `key`, data.train or data.val. Collective. \param out  the caller closes it, in every
+ * case \param data  what all ranks have \return the same on all: the first rank's trouble, or BAD_INPUT
+ * naming the first that has something else than rank 0
+ */
+enum muster_status data_open_shared(struct comm *comm, const struct job *job, const char *key,
+                                    struct dataset **out, struct ckpt_data *data, struct muster_error *err);
 
 #endif
