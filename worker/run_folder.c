@@ -6,8 +6,11 @@
 #include "worker/run_folder.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -26,6 +29,21 @@ enum muster_status run_folder_share_status(struct comm *comm, int root, enum mus
     return shared.status;
 }
 
+/* Checkpoints that lie elsewhere are found through the run's folder too, by a person as by muster. Where it
+ * has some of its own, or cannot hold a link, nothing is lost but that. */
+static void run_folder_link(const struct job *job)
+{
+    char link[FS_PATH_MAX], target[PATH_MAX], known[PATH_MAX];
+    struct stat facts;
+    if (fs_path_join(link, job->output_dir, "checkpoints", NULL) || !realpath(job->checkpoint.dir, target) ||
+        (realpath(link, known) && !strcmp(known, target)))
+        return;
+    if (lstat(link, &facts) == 0 && S_ISLNK(facts.st_mode))
+        unlink(link);
+    if (symlink(target, link) != 0)
+        log_info("no link from %s to %s: %s", link, target, strerror(errno));
+}
+
 static enum muster_status run_folder_create(struct run_folder *folder, const struct job *job,
                                             struct muster_error *err)
 {
@@ -41,6 +59,8 @@ static enum muster_status run_folder_create(struct run_folder *folder, const str
         status =
             muster_error_set(err, MUSTER_ERR_BAD_INPUT, "checkpoint.dir: nothing can be written to %s: %s",
                              job->checkpoint.dir, strerror(errno));
+    if (!status)
+        run_folder_link(job);
     if (!status)
         status = fs_path_join(path, job->output_dir, "lock", err);
     if (!status)

@@ -6,8 +6,10 @@
  */
 #include "coordinator/cli/cli_slurm.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
@@ -165,6 +167,20 @@ static void checkpoint_print(const char *run, struct text *out)
     ckpt_catalogue_release(&catalogue);
 }
 
+/* A folder that is no run, or that cannot be looked into, would otherwise be told as a run that has done
+ * nothing. */
+static enum muster_status run_check(const char *run, const struct slurm_record *record,
+                                    struct muster_error *err)
+{
+    char logs[FS_PATH_MAX];
+    enum muster_status status = fs_path_join(logs, run, "logs", err);
+    if (status != MUSTER_OK || record->id[0] != '\0' || access(logs, R_OK) == 0)
+        return status;
+    if (errno != ENOENT)
+        return muster_error_set_errno(err, errno, "read %s", logs);
+    return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "%s: no run was submitted or started there", run);
+}
+
 static enum muster_status status_print(struct cli *cli, const char *what, const struct job_settings *settings,
                                        struct text *out, struct muster_error *err)
 {
@@ -173,6 +189,8 @@ static enum muster_status status_print(struct cli *cli, const char *what, const 
     enum muster_status status = cli_slurm_run_of(cli, what, settings, run, err);
     if (status == MUSTER_OK)
         status = slurm_record_newest(run, &record, err);
+    if (status == MUSTER_OK)
+        status = run_check(run, &record, err);
     if (status != MUSTER_OK)
         return status;
     text_print(out, "%s\n", run);

@@ -153,6 +153,8 @@ START_TEST(a_word_of_the_command_line_is_as_good_as_a_line_of_the_file)
     program_expect(&result.err, "--set: a line break");
     muster(2, "status", "good.yaml", "--set", "output_dir=[a]");
     program_expect(&result.err, "--set output_dir=[a]: output_dir: expected a text, read a list");
+    muster(2, "status", "good.yaml");
+    program_expect(&result.err, "no run was submitted or started there");
     muster(2, "run", "good.yaml", "train.max_steps=5");
     program_expect(&result.err, "one word too many; a key of the job is set by --set train.max_steps=5\n");
     muster(2, "run", "good.yaml", "--train.max_steps=5");

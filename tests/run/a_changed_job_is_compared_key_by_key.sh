@@ -95,6 +95,18 @@ worker 1 decays
 must_exit 2
 must_say 'was saved by another job: train.max_steps was 4 and is 6'
 
+# Checkpoints that lie elsewhere are found by whoever is given the run's folder.
+write_job elsewhere train.max_steps=4 checkpoint.dir="$folder/disk 2"
+train 1 elsewhere
+"$MUSTER_BIN/muster" ckpt verify "$folder/elsewhere.run" >"$folder/out"
+must_say '^step-000000004 +ok .*'"$hash"
+"$MUSTER_BIN/muster" status "$folder/elsewhere.run" >"$folder/out"
+must_say 'checkpoint +step-000000004$'
+write_job elsewhere train.max_steps=5 checkpoint.dir="$folder/disk 3"
+resume 1 elsewhere
+"$MUSTER_BIN/muster" ckpt hash "$folder/elsewhere.run" >"$folder/out"
+must_say "^$hash +step-000000005"
+
 worker 1 base --allow-change optimizer.rate
 must_exit 2
 must_say '"optimizer.rate" is no key of a job'
