@@ -159,32 +159,37 @@ static enum muster_status jobs_judge(const struct ckpt *ckpt, const char *folder
     return status;
 }
 
-/* A stored job that this muster cannot read any more is judged by its hash alone. */
-static enum muster_status job_match(const struct ckpt *ckpt, const char *folder,
-                                    const struct checkpoint_job *job, struct muster_error *err)
+/* Keys that can change which tensors there are. */
+static void change_blame(void *context, const struct job_change *change)
 {
-    struct job *stored = NULL;
-    struct job_report report;
-    const char *yaml = ckpt_job_yaml(ckpt);
-    enum muster_status status = MUSTER_OK;
-    job_report_init(&report);
-    if (job->job != NULL)
-        status = job_parse("job_yaml", yaml, strlen(yaml), &report, &stored, err);
-    if (status == MUSTER_OK && stored != NULL)
-        status = jobs_judge(ckpt, folder, stored, job, err);
-    else if (status != MUSTER_ERR_NO_MEMORY)
-        status = hash_equal(ckpt_job_hash(ckpt), job->hash) ? MUSTER_OK
-                                                            : hashes_refuse(ckpt, folder, job->hash, err);
-    job_destroy(stored);
-    job_report_release(&report);
+    bool builds = strncmp(change->key, "model.", 6) == 0 || strcmp(change->key, "data.seq_len") == 0 ||
+                  strcmp(change->key, "optimizer.type") == 0;
+    if (builds && change->shapes)
+        change_print(context, change);
+}
+
+/* In the job's own words where they are known: tensors and elements are muster's. */
+static enum muster_status layout_refuse(const char *folder, const struct job *stored,
+                                        const struct checkpoint_job *job, enum muster_status status,
+                                        struct muster_error *err)
+{
+    struct text keys;
+    text_init(&keys);
+    if (stored != NULL)
+        job_compare(stored, job->job, change_blame, &keys);
+    if (keys.length > 0)
+        status =
+            muster_error_set(err, status,
+                             "%s is of another model: %.600s. Its tensors fit no other: restore what was, "
+                             "or begin anew in another output_dir",
+                             folder, keys.data);
+    text_release(&keys);
     return status;
 }
 
-enum muster_status checkpoint_match(const struct ckpt *ckpt, const char *folder,
-                                    const struct ckpt_layout *wanted, const struct checkpoint_job *job,
-                                    struct muster_error *err)
+static enum muster_status layouts_match(const char *folder, const struct ckpt_layout *stored,
+                                        const struct ckpt_layout *wanted, struct muster_error *err)
 {
-    const struct ckpt_layout *stored = ckpt_layout(ckpt);
     enum muster_status status = tensors_match(folder, stored, wanted, err);
     if (status == MUSTER_OK)
         status = kinds_match(folder, stored, wanted, err);
@@ -196,5 +201,34 @@ enum muster_status checkpoint_match(const struct ckpt *ckpt, const char *folder,
                                 " in chunks of %" PRId64,
                                 folder, stored->flat_count, stored->chunk_elements, wanted->flat_count,
                                 wanted->chunk_elements);
-    return job_match(ckpt, folder, job, err);
+    return MUSTER_OK;
+}
+
+enum muster_status checkpoint_match(const struct ckpt *ckpt, const char *folder,
+                                    const struct ckpt_layout *wanted, const struct checkpoint_job *job,
+                                    struct muster_error *err)
+{
+    struct job *stored = NULL;
+    struct job_report report;
+    const char *yaml = ckpt_job_yaml(ckpt);
+    enum muster_status parsed = MUSTER_OK, status;
+    job_report_init(&report);
+    if (job->job != NULL)
+        parsed = job_parse("job_yaml", yaml, strlen(yaml), &report, &stored, err);
+    if (parsed == MUSTER_ERR_NO_MEMORY) {
+        status = parsed;
+        goto out;
+    }
+    status = layouts_match(folder, ckpt_layout(ckpt), wanted, err);
+    if (status != MUSTER_OK)
+        status = layout_refuse(folder, stored, job, status, err);
+    else if (stored != NULL)
+        status = jobs_judge(ckpt, folder, stored, job, err);
+    else if (!hash_equal(ckpt_job_hash(ckpt),
+                         job->hash)) /* all there is where the job cannot be read any more */
+        status = hashes_refuse(ckpt, folder, job->hash, err);
+out:
+    job_destroy(stored);
+    job_report_release(&report);
+    return status;
 }

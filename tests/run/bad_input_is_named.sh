@@ -95,6 +95,6 @@ must_exit 75
 write_job busy train.max_steps=1000000 optimizer.lr=1e-5
 refused 2 busy 'step-[0-9]+ was saved by another job: optimizer.lr was .* and is 1.0?e-05'
 write_job busy train.max_steps=1000000 model.num_layers=1
-refused 2 busy 'step-[0-9]+ is of another model: its tensor [0-9]+ is blocks.1'
+refused 2 busy 'step-[0-9]+ is of another model: model.num_layers was 2 and is 1. Its tensors fit no other'
 write_job busy train.max_steps=1000000 optimizer.type=sgd
-refused 2 busy 'step-[0-9]+ is of another optimizer: it holds adam_m where this job holds momentum'
+refused 2 busy 'step-[0-9]+ is of another model: optimizer.type was adamw and is sgd. '
