@@ -548,8 +548,10 @@ static enum muster_status lock_refused(int fd, const char *path, struct muster_e
             break;
         }
     }
-    return muster_error_set(err, MUSTER_ERR_PEER, "lock %s is held by %s", path,
-                            holder[0] != '\0' ? holder : "another process");
+    return muster_error_set(
+        err, MUSTER_ERR_PEER,
+        "lock %s is held by %s: another muster works in this folder; wait for it, or stop it", path,
+        holder[0] != '\0' ? holder : "another process");
 }
 
 /* The name in the file only serves the message of whoever is refused: a disk too full for it does not matter.

@@ -6,6 +6,8 @@
  */
 #include "coordinator/data/dataset_internal.h"
 
+#include <string.h>
+
 enum { CHECK_TOKENS_MAX = 16 << 20 };
 
 static void images_max(const struct dataset_file *file, int64_t count_max, int64_t *label_max, int64_t *index)
@@ -70,10 +72,11 @@ static void complain(const struct list_check *check, const char *message)
 {
     const struct job_source *first = &check->sources->items[0];
     struct text *errors = &check->report->errors;
-    text_print(errors, "%s:", check->job->path);
     if (first->line > 0)
-        text_print(errors, "%d:%d:", first->line, first->column);
-    text_print(errors, " %s: %s\n", check->key, message);
+        text_print(errors, "%s:%d:%d: ", check->job->path, first->line, first->column);
+    else
+        text_print(errors, "--set "); /* the only other place a list can come from */
+    text_print(errors, "%s: %s\n", check->key, message);
     check->report->error_count++;
 }
 
@@ -157,10 +160,37 @@ static enum muster_status list_check_run(const struct list_check *check, struct 
         status = vocab_check(check, dataset, config, err);
     const struct dataset_info *info = dataset_info(dataset);
     if (status == MUSTER_OK)
-        text_print(&check->report->notes, "%s: %s: %lld samples in %d files, format %s\n", check->job->path,
+        text_print(&check->report->notes, "%s: %s: %lld samples in %d file%s, format %s\n", check->job->path,
                    check->key, (long long)info->sample_count, info->file_count,
-                   job_data_format_name(info->format));
+                   info->file_count == 1 ? "" : "s", job_data_format_name(info->format));
     dataset_close(dataset);
+    return status;
+}
+
+/* Globs reach further than people think. */
+static enum muster_status overlap_tell(const struct job *job, struct job_report *report,
+                                       struct muster_error *err)
+{
+    enum muster_status status = MUSTER_OK;
+    for (int i = 0; i < job->data.val.count && status == MUSTER_OK; i++) {
+        struct dataset_paths val;
+        status = dataset_paths_expand(&val, job->data.val.items[i].path, err);
+        for (int j = 0; j < job->data.train.count && status == MUSTER_OK; j++) {
+            struct dataset_paths train;
+            status = dataset_paths_expand(&train, job->data.train.items[j].path, err);
+            for (int a = 0, b = 0; status == MUSTER_OK && a < val.count && b < train.count;) {
+                int order = strcmp(val.items[a], train.items[b]);
+                if (order == 0)
+                    text_print(&report->notes,
+                               "%s: data.val: %s is in data.train too: its loss says little\n", job->path,
+                               val.items[a]);
+                a += order <= 0;
+                b += order >= 0;
+            }
+            dataset_paths_release(&train);
+        }
+        dataset_paths_release(&val);
+    }
     return status;
 }
 
@@ -183,6 +213,8 @@ enum muster_status dataset_check_job(const struct job *job, struct model_config 
     enum muster_status status = list_check_run(&train, config, err);
     if (status == MUSTER_OK && job->data.val.count > 0)
         status = list_check_run(&val, config, err);
+    if (status == MUSTER_OK && report->error_count == errors_before)
+        status = overlap_tell(job, report, err);
     if (status != MUSTER_OK)
         return status;
     if (report->errors.failed || report->notes.failed)

@@ -115,6 +115,11 @@ static enum muster_status int_read(const struct job_field *field, const struct j
                                    struct muster_error *problem)
 {
     int64_t value;
+    double real;
+    if (node->plain && !number_is_ambiguous(node->text) && text_parse_double(node->text, &real) &&
+        real == floor(real) && fabs(real) > whole_max &&
+        range_check(field, real, node->text, problem) != MUSTER_OK)
+        return MUSTER_ERR_BAD_INPUT;
     if (!node->plain || number_is_ambiguous(node->text) || !int_parse(node->text, &value))
         return type_error("a whole number", node, problem);
     enum muster_status status = range_check(field, (double)value, node->text, problem);
@@ -136,8 +141,8 @@ static enum muster_status real_read(const struct job_field *field, const struct 
     return status;
 }
 
-static enum muster_status duration_read(const struct job_field *field, const struct job_node *node, void *base,
-                                        struct muster_error *problem)
+static enum muster_status duration_read(const struct job_field *field, const struct job_node *node,
+                                        void *base, struct muster_error *problem)
 {
     double value;
     if (!node->plain || number_is_ambiguous(node->text) || !text_parse_duration(node->text, &value))

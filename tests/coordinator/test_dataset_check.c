@@ -63,8 +63,17 @@ static void check_bad(const char *start, const char *words)
 START_TEST(a_good_job_adds_notes_only)
 {
     check_good();
-    ck_assert_str_eq(report.notes.data, "job.yaml: data.train: 8 samples in 1 files, format bytes\n"
-                                        "job.yaml: data.val: 2 samples in 1 files, format bytes\n");
+    ck_assert_str_eq(report.notes.data, "job.yaml: data.train: 8 samples in 1 file, format bytes\n"
+                                        "job.yaml: data.val: 2 samples in 1 file, format bytes\n");
+}
+END_TEST
+
+START_TEST(a_file_that_is_trained_on_and_evaluated_is_noted)
+{
+    job.data.train.items[0].path = data_path("*.txt");
+    check_good();
+    ck_assert_ptr_nonnull(strstr(report.notes.data, "val.txt is in data.train too"));
+    ck_assert_ptr_null(strstr(report.notes.data, "train.txt is in"));
 }
 END_TEST
 
@@ -78,28 +87,28 @@ END_TEST
 START_TEST(less_than_a_global_batch_is_refused)
 {
     job.train.global_batch_size = 9;
-    check_bad("job.yaml: data.train: ", "8 samples are fewer than train.global_batch_size 9");
+    check_bad("--set data.train: ", "8 samples are fewer than train.global_batch_size 9");
 }
 END_TEST
 
 START_TEST(less_than_a_micro_batch_to_validate_is_refused)
 {
     job.train.micro_batch_size = 3;
-    check_bad("job.yaml: data.val: ", "2 samples are fewer than train.micro_batch_size 3");
+    check_bad("--set data.val: ", "2 samples are fewer than train.micro_batch_size 3");
 }
 END_TEST
 
 START_TEST(a_missing_file_is_one_error_of_its_list)
 {
     val[0].path = data_path("nothing.txt");
-    check_bad("job.yaml: data.val: ", "nothing.txt: No such file");
+    check_bad("--set data.val: ", "nothing.txt: No such file");
 }
 END_TEST
 
 START_TEST(tokens_beyond_the_vocabulary_are_named_with_the_size_that_fits)
 {
     config.vocab_size = 32;
-    check_bad("job.yaml: data.train: ",
+    check_bad("--set data.train: ",
               "train.txt, byte offset 32) needs model.vocab_size 33 or more, which is 32");
 }
 END_TEST
@@ -108,7 +117,7 @@ START_TEST(weights_are_given_to_all_sources_or_to_none)
 {
     train[1] = (struct job_source){.path = val[0].path, .weight = 0.5};
     job.data.train.count = 2;
-    check_bad("job.yaml: data.train: ", "give all of them one, or none");
+    check_bad("--set data.train: ", "give all of them one, or none");
 }
 END_TEST
 
@@ -116,7 +125,7 @@ START_TEST(a_language_model_refuses_images)
 {
     data_write_images("t-images-idx3", "t-labels-idx1", 20, false);
     train[0].path = data_path("t-images-idx3");
-    check_bad("job.yaml: data.train: ", "a language model needs tokens, but the format is idx");
+    check_bad("--set data.train: ", "a language model needs tokens, but the format is idx");
 }
 END_TEST
 
@@ -142,7 +151,7 @@ START_TEST(labels_beyond_the_classes_are_refused)
     use_images();
     config.vocab_size = 9;
     job.data.val.count = 0;
-    check_bad("job.yaml: data.train: ", "label 9 (");
+    check_bad("--set data.train: ", "label 9 (");
 }
 END_TEST
 
@@ -154,7 +163,7 @@ START_TEST(images_of_another_size_to_validate_are_refused)
     data_write("w-images-idx3", file, data_idx(file, 0x803, 3, sizes, payload, 24));
     data_write("w-labels-idx1", file, data_idx(file, 0x801, 1, sizes, payload, 2));
     val[0].path = data_path("w-images-idx3");
-    check_bad("job.yaml: data.val: ", "its images have 12 values, those of data.train have 6");
+    check_bad("--set data.val: ", "its images have 12 values, those of data.train have 6");
 }
 END_TEST
 
@@ -162,7 +171,7 @@ START_TEST(an_mlp_refuses_text)
 {
     config.type = MODEL_MLP;
     job.data.val.count = 0;
-    check_bad("job.yaml: data.train: ", "an mlp needs images (idx), but the format is bytes");
+    check_bad("--set data.train: ", "an mlp needs images (idx), but the format is bytes");
 }
 END_TEST
 
@@ -182,6 +191,7 @@ int main(void)
     TCase *tcase = tcase_create("jobs");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_good_job_adds_notes_only);
+    tcase_add_test(tcase, a_file_that_is_trained_on_and_evaluated_is_noted);
     tcase_add_test(tcase, validation_data_are_optional);
     tcase_add_test(tcase, less_than_a_global_batch_is_refused);
     tcase_add_test(tcase, less_than_a_micro_batch_to_validate_is_refused);

@@ -86,7 +86,7 @@ await '^step 1/'
 holder=$(<"$folder/pid-0")
 worker 1 busy
 must_exit 1
-must_say "lock $folder/busy.run/lock is held by [^ ]+ $holder$"
+must_say "lock $folder/busy.run/lock is held by [^ ]+ $holder: another muster works in this folder"
 must_not_say '^step '
 kill -USR1 "$job_pid"
 await_end
