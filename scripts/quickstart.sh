@@ -5,7 +5,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-scripts/build.sh release -DMUSTER_TESTS=OFF | tail -n 1
+scripts/setup.sh
+mkdir -p build
+echo "quickstart: building (build/quickstart.log has the details; where nvcc is found it takes some minutes more)"
+if ! scripts/build.sh release -DMUSTER_TESTS=OFF >build/quickstart.log 2>&1; then
+    tail -n 30 build/quickstart.log >&2
+    echo "quickstart: the build failed; its last lines are above, the rest is in build/quickstart.log" >&2
+    exit 1
+fi
 run=out/quickstart
 if [ ! -f "$run/data/train.bin" ]; then
     build/bin/muster data prepare --output "$run/data" --suffixes .h --max-bytes 8000000 /usr/include
