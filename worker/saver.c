@@ -31,8 +31,9 @@ struct saver {
     bool again;                   /* it is one that has failed before, and was told */
     struct ckpt_progress progress;
     struct checkpoint_verified verified;
-    struct text changes; /* of the job since the checkpoint that was loaded */
-    int64_t share_bytes; /* of this rank in a checkpoint, about */
+    struct text given_up; /* what was set aside at the start */
+    struct text changes;  /* of the job since the checkpoint that was loaded */
+    int64_t share_bytes;  /* of this rank in a checkpoint, about */
     int64_t saved_step, saving_step;
     double stall_s;    /* of the save in flight */
     double duration_s; /* of the last one that ended */
@@ -130,6 +131,7 @@ enum muster_status saver_create(const struct saver_parts *parts, struct saver **
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to save checkpoints");
     saver->parts = *parts;
     text_init(&saver->changes);
+    text_init(&saver->given_up);
     saver->saved_step = saver->saving_step = -1;
     saver->share_bytes = plan_owned_count(parts->state->plan, parts->state->rank) *
                          parts->state->layout.kind_count * (int64_t)sizeof(float);
@@ -155,7 +157,19 @@ void saver_destroy(struct saver *saver)
     checkpoint_tier_destroy(saver->tier);
     comm_destroy(saver->own_comm);
     text_release(&saver->changes);
+    text_release(&saver->given_up);
     alloc_free(saver);
+}
+
+/* A run told to begin before checkpoints that are there would be continued from those later, by whoever says
+ * "auto". */
+static enum muster_status saver_give_up_later(struct saver *saver, int64_t step, struct muster_error *err)
+{
+    enum muster_status status = MUSTER_OK;
+    if (saver->parts.comm->rank == 0)
+        status = ckpt_give_up_later(saver->parts.state->job->checkpoint.dir, step > 0 ? step : 0,
+                                    &saver->given_up, err);
+    return checkpoint_agree(saver->parts.comm, status, err);
 }
 
 enum muster_status saver_load(struct saver *saver, const struct saver_resume *resume,
@@ -169,7 +183,9 @@ enum muster_status saver_load(struct saver *saver, const struct saver_resume *re
     double started = clock_seconds();
     *progress = (struct checkpoint_progress){.step = -1};
     enum muster_status status = job_keys_check(resume->allow_changes, err);
-    if (status || strcmp(resume->from, "never") == 0)
+    if (!status && strcmp(resume->from, "never") == 0)
+        return saver_give_up_later(saver, 0, err);
+    if (status)
         return status;
     const struct checkpoint_wanted wanted = {
         .layout = &state->layout,
@@ -189,7 +205,7 @@ enum muster_status saver_load(struct saver *saver, const struct saver_resume *re
                  clock_seconds() - started);
     if (search && progress->step >= 0 && !progress->near)
         checkpoint_verified_add(&saver->verified, progress->step);
-    return MUSTER_OK;
+    return search || !resume->first ? MUSTER_OK : saver_give_up_later(saver, progress->step, err);
 }
 
 uint64_t saver_flags(struct saver *saver)
@@ -367,6 +383,8 @@ void saver_introduce(const struct saver *saver)
     char needed[32], left[32];
     if (saver->changes.length > 0)
         telemetry_say(saver->parts.telemetry, "changed since the checkpoint: %s", saver->changes.data);
+    if (saver->given_up.length > 0)
+        telemetry_say(saver->parts.telemetry, "%s", saver->given_up.data);
     int64_t bytes = layout->flat_count * layout->kind_count * (int64_t)sizeof(float);
     int64_t free_bytes = saver->parts.comm->rank == 0 ? fs_free_bytes(state->job->checkpoint.dir) : -1;
     if (free_bytes < 0 || free_bytes >= bytes)

@@ -51,8 +51,8 @@ void saver_destroy(struct saver *saver);
 enum muster_status saver_load(struct saver *saver, const struct saver_resume *resume,
                               struct checkpoint_progress *progress, struct muster_error *err);
 
-/** Tells, before the first step, which job keys differ from the loaded checkpoint's, and that the disk has no
- * room for a save. */
+/** Tells, before the first step, what was set aside, which job keys differ from the loaded checkpoint's, and
+ * that the disk has no room for a save. */
 void saver_introduce(const struct saver *saver);
 
 /** train_flag bits of this rank for the step about to run. */

@@ -176,12 +176,15 @@ static enum muster_status trainer_adopt(struct trainer *t, const struct checkpoi
     return status ? status : rank_state_publish_params(t->state, trainer_data_comm(t), err);
 }
 
+static const char *trainer_resumes_from(const struct trainer *t)
+{
+    return t->options->resume ? t->options->resume : t->share.job->checkpoint.resume;
+}
+
 /* Weights and state from a checkpoint where there is one, otherwise fresh from the seed. */
 static enum muster_status trainer_resume(struct trainer *t, struct muster_error *err)
 {
-    const struct job *job = t->share.job;
-    struct saver_resume resume = {t->options->resume ? t->options->resume : job->checkpoint.resume,
-                                  t->options->allow_changes, true};
+    struct saver_resume resume = {trainer_resumes_from(t), t->options->allow_changes, true};
     struct checkpoint_progress progress;
     fault_point("resume");
     enum muster_status status = saver_load(t->saver, &resume, &progress, err);
@@ -418,8 +421,9 @@ static enum muster_status trainer_finish(struct trainer *t, bool stopped, struct
     telemetry_summary(&t->telemetry, t->steps_done, hash,
                       stopped ? (unsaved ? "stopped, NOT saved" : "stopped and saved") : "finished");
     if (stopped && !unsaved)
-        return muster_error_set(err, MUSTER_ERR_CANCELLED, "stopped at step %lld; the same command continues",
-                                (long long)t->steps_done);
+        return muster_error_set(
+            err, MUSTER_ERR_CANCELLED, "stopped at step %lld; %s continues", (long long)t->steps_done,
+            strcmp(trainer_resumes_from(t), "auto") == 0 ? "the same command" : "--resume auto");
     if (unsaved)
         return muster_error_set(err, MUSTER_ERR_IO, "the last checkpoint (step %lld) could not be saved",
                                 (long long)t->steps_done);

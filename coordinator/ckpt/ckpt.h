@@ -261,6 +261,12 @@ void ckpt_catalogue_release(struct ckpt_catalogue *catalogue);
  * folders older than the newest committed one. A folder loses its MANIFEST first. */
 enum muster_status ckpt_prune(const char *dir, int keep_last, struct muster_error *err);
 
+/** Moves committed checkpoints of steps after `step` into a new folder DIR/given-up-N, where nobody looks for
+ * any: a run that begins before them would be continued from them. `said` receives a line when there were
+ * some. */
+enum muster_status ckpt_give_up_later(const char *dir, int64_t step, struct text *said,
+                                      struct muster_error *err);
+
 /* ---- the verbs `muster ckpt ls | verify | hash`: lines for a person ---- */
 /** `path` may be a checkpoint folder, a folder of checkpoints, or a run folder (then its checkpoints/). */
 enum muster_status ckpt_command_list(const char *path, struct text *out, struct muster_error *err);

@@ -5,6 +5,7 @@
  * to open.
  */
 #include <math.h>
+#include <stdio.h>
 
 #include "base/alloc.h"
 #include "coordinator/ckpt/ckpt_internal.h"
@@ -99,4 +100,46 @@ enum muster_status ckpt_prune(const char *dir, int keep_last, struct muster_erro
     const struct ckpt_retention_policy policy = {.keep_last = keep_last};
     const struct ckpt_retention_scope scope = {.newest_step = INT64_MAX, .trusts_all = true};
     return ckpt_retain(dir, &policy, &scope, err);
+}
+
+static enum muster_status given_up_create(const char *dir, char folder[FS_PATH_MAX], struct muster_error *err)
+{
+    char name[32];
+    for (int i = 1;; i++) {
+        snprintf(name, sizeof name, "given-up-%d", i);
+        enum muster_status status = fs_path_join(folder, dir, name, err);
+        if (status != MUSTER_OK || !fs_exists(folder))
+            return status != MUSTER_OK ? status : fs_folder_create(folder, err);
+    }
+}
+
+enum muster_status ckpt_give_up_later(const char *dir, int64_t step, struct text *said,
+                                      struct muster_error *err)
+{
+    struct ckpt_catalogue catalogue;
+    char folder[FS_PATH_MAX] = "", from[FS_PATH_MAX], to[FS_PATH_MAX];
+    enum muster_status status = ckpt_catalogue_read(dir, &catalogue, err);
+    if (status != MUSTER_OK)
+        return status;
+    for (int i = 0; i < catalogue.count && status == MUSTER_OK; i++) {
+        const struct ckpt_entry *entry = &catalogue.entries[i];
+        if (!entry->committed || entry->step <= step)
+            continue;
+        if (folder[0] == '\0') {
+            status = given_up_create(dir, folder, err);
+            text_print(
+                said,
+                "checkpoints of later steps, up to %lld, are set aside in %s: this run would be continued "
+                "from them",
+                (long long)entry->step, folder);
+        }
+        if (status == MUSTER_OK)
+            status = fs_path_join(from, dir, entry->folder, err);
+        if (status == MUSTER_OK)
+            status = fs_path_join(to, folder, entry->folder, err);
+        if (status == MUSTER_OK)
+            status = fs_rename(from, to, err);
+    }
+    ckpt_catalogue_release(&catalogue);
+    return status;
 }

@@ -157,6 +157,13 @@ static void supervise_close(struct supervise *s)
     sigprocmask(SIG_SETMASK, &s->mask_before, NULL);
 }
 
+/* Slurm has started this batch job before. */
+static bool is_requeued(void)
+{
+    const char *count = getenv("SLURM_RESTART_COUNT");
+    return count != NULL && strcmp(count, "0") != 0;
+}
+
 /* What a launch resumes from. A restart takes what this run has saved, never something older that it was told
  * to leave alone. */
 static enum muster_status resume_choose(const struct supervise *s, char path[FS_PATH_MAX],
@@ -167,6 +174,10 @@ static enum muster_status resume_choose(const struct supervise *s, char path[FS_
         s->options->launch.resume != NULL ? s->options->launch.resume : job->checkpoint.resume;
     bool saved = s->before.saved_unix_s > s->first.saved_unix_s;
     *resume = s->options->launch.resume;
+    if (is_requeued() && strcmp(asked, "never") == 0) {
+        *resume = "auto"; /* what was there before the job's first start has been set aside by it */
+        return MUSTER_OK;
+    }
     if (s->launches == 0 || strcmp(asked, "auto") == 0 || !saved)
         return MUSTER_OK;
     *resume = "auto";

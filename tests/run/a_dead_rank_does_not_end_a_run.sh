@@ -109,6 +109,27 @@ must_exit 0
 must_have_hash "$undisturbed"
 must_say 'resumed from the checkpoint of step 4'
 
+# Nor later: a run that begins again sets aside what it would be continued from, and a stop says how it goes on.
+again job --resume never
+must_exit 0
+must_say "^checkpoints of later steps, up to 12, are set aside in $folder/job.run/checkpoints/given-up-1: "
+must_have_hash "$undisturbed"
+rm -r "$folder/fired"
+export MUSTER_FAULT=step:1:7:term
+again job --resume never
+must_exit 75
+must_say 'stopped at step [0-9]+; --resume auto continues'
+again job
+must_exit 0
+must_say 'resumed from the checkpoint of step [5-9]'
+must_have_hash "$undisturbed"
+[[ -e $folder/job.run/checkpoints/given-up-2/step-000000012/MANIFEST.json ]] || fail 'what was set aside is gone'
+export SLURM_RESTART_COUNT=1
+again job --resume never
+unset SLURM_RESTART_COUNT
+must_exit 0
+must_say 'resumed from the checkpoint of step 12' # the requeued job goes on
+
 # A stop at a step whose evaluation is due does not lose the evaluation.
 eval=(data.val="$folder/text" eval.interval=4 eval.iters=2)
 write_job evaluated "${job[@]}" "${eval[@]}"
