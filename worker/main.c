@@ -3,6 +3,7 @@
  * muster-worker: one rank. `mpirun -n 8 muster-worker job.yaml` trains without the coordinator process too.
  * Here, and only here, errors are printed and the process exits.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,10 +66,14 @@ static int worker_generate(int argc, char **argv)
     struct muster_error err = {0};
     text_init(&out);
     enum muster_status status = generate_run(&options, &out, &err);
+    if (!status) {
+        fwrite(out.data, 1, out.length, stdout);
+        fputc('\n', stdout);
+        if (fflush(stdout) != 0)
+            status = muster_error_set_errno(&err, errno, "write the output");
+    }
     if (status)
         fprintf(stderr, "muster-worker: %s\n", err.text);
-    else
-        fwrite(out.data, 1, out.length, stdout), fputc('\n', stdout);
     text_release(&out);
     return muster_status_exit_code(status);
 }

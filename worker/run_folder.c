@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "coordinator/ckpt/ckpt.h"
 
 enum muster_status run_folder_share_status(struct comm *comm, int root, enum muster_status status,
                                            struct muster_error *err)
@@ -29,22 +30,44 @@ enum muster_status run_folder_share_status(struct comm *comm, int root, enum mus
     return shared.status;
 }
 
+static bool has_checkpoint(const char *dir)
+{
+    struct ckpt_catalogue catalogue;
+    bool found = false;
+    if (ckpt_catalogue_read(dir, &catalogue, NULL))
+        return false;
+    for (int i = 0; i < catalogue.count; i++)
+        found |= catalogue.entries[i].committed;
+    ckpt_catalogue_release(&catalogue);
+    return found;
+}
+
 /* Checkpoints that lie elsewhere are found through the run's folder too, by a person as by muster. Where it
- * has some of its own, or cannot hold a link, nothing is lost but that. */
-static void run_folder_link(const struct job *job)
+ * has some of its own, or cannot hold a link, nothing is lost but that. Where the last ones were, a run that
+ * goes on must not overlook them: it would begin anew, and with it metrics.jsonl. */
+static enum muster_status run_folder_link(const struct job *job, bool goes_on, struct muster_error *err)
 {
     char link[FS_PATH_MAX], target[PATH_MAX], known[PATH_MAX];
     struct stat facts;
-    if (fs_path_join(link, job->output_dir, "checkpoints", NULL) || !realpath(job->checkpoint.dir, target) ||
-        (realpath(link, known) && !strcmp(known, target)))
-        return;
+    if (fs_path_join(link, job->output_dir, "checkpoints", NULL) || !realpath(job->checkpoint.dir, target))
+        return MUSTER_OK;
+    bool is_known = realpath(link, known) != NULL;
+    if (is_known && !strcmp(known, target))
+        return MUSTER_OK;
+    if (is_known && goes_on && has_checkpoint(known) && !has_checkpoint(target))
+        return muster_error_set(
+            err, MUSTER_ERR_BAD_INPUT,
+            "checkpoint.dir: %s holds no checkpoint, but %s does, where this run's were: move "
+            "them, or begin anew with --resume never",
+            job->checkpoint.dir, known);
     if (lstat(link, &facts) == 0 && S_ISLNK(facts.st_mode))
         unlink(link);
     if (symlink(target, link) != 0)
         log_info("no link from %s to %s: %s", link, target, strerror(errno));
+    return MUSTER_OK;
 }
 
-static enum muster_status run_folder_create(struct run_folder *folder, const struct job *job,
+static enum muster_status run_folder_create(struct run_folder *folder, const struct job *job, bool goes_on,
                                             struct muster_error *err)
 {
     char path[FS_PATH_MAX];
@@ -60,21 +83,19 @@ static enum muster_status run_folder_create(struct run_folder *folder, const str
             muster_error_set(err, MUSTER_ERR_BAD_INPUT, "checkpoint.dir: nothing can be written to %s: %s",
                              job->checkpoint.dir, strerror(errno));
     if (!status)
-        run_folder_link(job);
-    if (!status)
         status = fs_path_join(path, job->output_dir, "lock", err);
     if (!status)
         status = fs_lock_take(&folder->lock, path, err);
     folder->locked = !status;
-    return status;
+    return status ? status : run_folder_link(job, goes_on, err);
 }
 
 enum muster_status run_folder_open(struct run_folder *folder, struct comm *comm, const struct job *job,
-                                   struct muster_error *err)
+                                   bool goes_on, struct muster_error *err)
 {
     *folder = (struct run_folder){.lock = {.fd = -1}};
     snprintf(folder->path, sizeof folder->path, "%s", job->output_dir);
-    enum muster_status status = comm->rank == 0 ? run_folder_create(folder, job, err) : MUSTER_OK;
+    enum muster_status status = comm->rank == 0 ? run_folder_create(folder, job, goes_on, err) : MUSTER_OK;
     status = run_folder_share_status(comm, 0, status, err);
     if (status)
         return status;

@@ -16,10 +16,10 @@ struct run_folder {
     bool locked;
 };
 
-/** Creates folders, takes the lock (rank 0), opens the rank's log. The same status on all ranks: PEER names
- * who holds the lock. Collective. */
+/** Creates folders, takes the lock (rank 0), opens the rank's log. \param goes_on  from a checkpoint, if
+ * there is one \return the same on all ranks: PEER names who holds the lock; BAD_INPUT. Collective. */
 enum muster_status run_folder_open(struct run_folder *folder, struct comm *comm, const struct job *job,
-                                   struct muster_error *err);
+                                   bool goes_on, struct muster_error *err);
 void run_folder_close(struct run_folder *folder);
 
 /** Writes job.yaml and plan.json durably. Rank 0 only. */

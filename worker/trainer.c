@@ -449,7 +449,10 @@ static enum muster_status trainer_stages(struct trainer *t, struct muster_error 
     if (!status)
         status = job_share_plan(&t->share, t->comm, t->device.plugin != NULL, err);
     if (!status)
-        status = run_folder_open(&t->folder, t->comm, t->share.job, err);
+        status = run_folder_open(&t->folder, t->comm, t->share.job,
+                                 strcmp(trainer_resumes_from(t), "auto") == 0 &&
+                                     strcmp(t->share.job->checkpoint.local_dir, "none") == 0,
+                                 err);
     if (!status)
         status = trainer_watch(t, err);
     if (!status)

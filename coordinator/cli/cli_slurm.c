@@ -140,7 +140,8 @@ static void progress_print(const char *run, struct text *out)
         json_decref(value);
     }
     if (last == NULL)
-        text_print(out, "  last step   none was done\n");
+        text_print(out, bytes != NULL ? "  last step   none was done\n"
+                                      : "  last step   not known: there is no metrics.jsonl\n");
     else
         text_print(out, "  last step   %lld, loss %.4f, %.0f ms a step\n",
                    (long long)json_integer_value(json_object_get(last, "step")),

@@ -59,11 +59,16 @@ int main(int argc, char **argv)
         puts("muster " MUSTER_VERSION);
         return MUSTER_EXIT_DONE;
     }
+    bool help = strcmp(argv[1], "help") == 0; /* `muster help VERB`, as people say it elsewhere */
+    char option[] = "--help", *words[] = {argc > 2 ? argv[2] : NULL, option, NULL};
+    if (help && argc == 2)
+        return usage(stdout, MUSTER_EXIT_DONE);
+    const char *name = help ? argv[2] : argv[1];
     for (int i = 0; i < VERB_COUNT; i++) {
-        if (strcmp(argv[1], verbs[i]->name) != 0)
+        if (strcmp(name, verbs[i]->name) != 0)
             continue;
         cli.verb = verbs[i];
-        return cli.verb->run(&cli, argc - 1, argv + 1);
+        return help ? cli.verb->run(&cli, 2, words) : cli.verb->run(&cli, argc - 1, argv + 1);
     }
-    return verb_unknown(argv[1], stderr);
+    return verb_unknown(name, stderr);
 }

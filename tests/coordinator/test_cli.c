@@ -66,6 +66,11 @@ START_TEST(every_verb_explains_itself_with_an_example)
         program_expect(&result.out, "exit codes:");
         ck_assert_str_eq(result.err.data, "");
     }
+    muster(0, "help");
+    muster(0, "help", "plan");
+    program_expect(&result.out, "usage: muster plan ");
+    muster(2, "help", "plans");
+    program_expect(&result.err, "did you mean plan?");
     muster(0, "--version");
     program_expect(&result.out, "muster ");
 }

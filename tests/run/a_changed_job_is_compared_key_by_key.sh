@@ -103,7 +103,10 @@ must_say '^step-000000004 +ok .*'"$hash"
 "$MUSTER_BIN/muster" status "$folder/elsewhere.run" >"$folder/out"
 must_say 'checkpoint +step-000000004$'
 write_job elsewhere train.max_steps=5 checkpoint.dir="$folder/disk 3"
-resume 1 elsewhere
+worker 1 elsewhere # would begin anew
+must_exit 2
+must_say "checkpoint.dir: $folder/disk 3 holds no checkpoint, but $folder/disk 2 does, where this run's were"
+resume 1 elsewhere --resume never
 "$MUSTER_BIN/muster" ckpt hash "$folder/elsewhere.run" >"$folder/out"
 must_say "^$hash +step-000000005"
 

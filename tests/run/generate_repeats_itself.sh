@@ -56,3 +56,8 @@ status=0
 "$MUSTER_BIN/muster-worker" --generate "$folder/nowhere" >"$folder/out" 2>&1 || status=$?
 must_exit 2
 must_say 'nowhere'
+
+status=0
+"$MUSTER_BIN/muster-worker" --generate "$folder/tiny.run" >/dev/full 2>"$folder/out" || status=$?
+must_exit 1
+must_say 'write the output: No space left on device'
