@@ -345,23 +345,65 @@ static enum muster_status summary_file_write(const struct preparation *run, stru
     return status;
 }
 
-/* data.json goes before anything changes. A part that stays empty must not keep what an earlier preparation
- * put there: training text would be validation text. A folder without data.json is not ours to clean. */
-static enum muster_status old_output_remove(const struct preparation *run, struct muster_error *err)
+/* Shards in a folder without data.json are somebody's own, or of a preparation that was cut short. */
+static enum muster_status strangers_check(const struct preparation *run, struct muster_error *err)
 {
     char path[FS_PATH_MAX], name[16];
-    enum muster_status status = fs_path_join(path, run->options->output_dir, "data.json", err);
-    if (status != MUSTER_OK || !fs_exists(path))
-        return status;
-    status = fs_remove_tree(path, err);
+    enum muster_status status = MUSTER_OK;
     for (int part = 0; status == MUSTER_OK && part < PARTS; part++) {
-        if (run->parts[part].token_count > 0)
+        snprintf(name, sizeof name, "%s.bin", part_names[part]);
+        status = fs_path_join(path, run->options->output_dir, name, err);
+        if (status == MUSTER_OK && fs_exists(path))
+            status = muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                      "%s is there, without the data.json of a preparation: it is not "
+                                      "overwritten; remove it, or take another folder",
+                                      path);
+    }
+    return status;
+}
+
+/* Those that stay empty, or both. */
+static enum muster_status shards_remove(const struct preparation *run, bool both, struct muster_error *err)
+{
+    char path[FS_PATH_MAX], name[16];
+    enum muster_status status = MUSTER_OK;
+    for (int part = 0; status == MUSTER_OK && part < PARTS; part++) {
+        if (run->parts[part].token_count > 0 && !both)
             continue;
         snprintf(name, sizeof name, "%s.bin", part_names[part]);
         status = fs_path_join(path, run->options->output_dir, name, err);
         if (status == MUSTER_OK)
             status = fs_remove_tree(path, err);
     }
+    return status;
+}
+
+/* data.json goes before anything changes. A part that stays empty must not keep what an earlier preparation
+ * put there: training text would be validation text. A folder without data.json is not ours to clean. */
+static enum muster_status old_output_remove(const struct preparation *run, struct muster_error *err)
+{
+    char path[FS_PATH_MAX];
+    enum muster_status status = fs_path_join(path, run->options->output_dir, "data.json", err);
+    if (status != MUSTER_OK)
+        return status;
+    if (!fs_exists(path))
+        return strangers_check(run, err);
+    status = fs_remove_tree(path, err);
+    return status == MUSTER_OK ? shards_remove(run, false, err) : status;
+}
+
+/* What fails leaves nothing that the next preparation would take for somebody else's. */
+static enum muster_status shards_write(struct preparation *run, struct muster_error *err)
+{
+    enum muster_status status = MUSTER_OK;
+    for (int part = 0; status == MUSTER_OK && part < PARTS; part++) {
+        if (run->parts[part].token_count > 0)
+            status = shard_write(run, part, err);
+    }
+    if (status == MUSTER_OK)
+        status = summary_file_write(run, err);
+    if (status != MUSTER_OK)
+        (void)shards_remove(run, true, NULL);
     return status;
 }
 
@@ -412,12 +454,8 @@ static enum muster_status preparation_run(struct preparation *run, struct text *
         status = fs_folder_create(options->output_dir, err);
     if (status == MUSTER_OK)
         status = old_output_remove(run, err);
-    for (int part = 0; status == MUSTER_OK && part < PARTS; part++) {
-        if (run->parts[part].token_count > 0)
-            status = shard_write(run, part, err);
-    }
     if (status == MUSTER_OK)
-        status = summary_file_write(run, err);
+        status = shards_write(run, err);
     if (status != MUSTER_OK)
         return status;
     summary_print(run, summary);

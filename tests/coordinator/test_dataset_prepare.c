@@ -274,13 +274,21 @@ END_TEST
 START_TEST(an_old_validation_file_does_not_outlive_a_new_preparation)
 {
     write_text("in/a.txt", "aaaaaaaaaaaaaaaaaaaa");
-    write_text("out/val.bin", "somebody else's");
-    prepare_good(data_path("in"), -1, 0);
-    ck_assert(fs_exists(data_path("out/val.bin"))); /* the folder had no data.json: not ours */
     prepare_good(data_path("in"), 0.5, 0);
     check_shard("out/val.bin", "aaaaaaaaaa");
     prepare_good(data_path("in"), -1, 0);
     ck_assert(!fs_exists(data_path("out/val.bin")));
+}
+END_TEST
+
+START_TEST(what_another_program_wrote_is_not_overwritten)
+{
+    write_text("in/a.txt", "abcd");
+    ck_assert_int_eq(fs_folder_create(data_path("out"), &err), MUSTER_OK);
+    write_text("out/val.bin", "mine");
+    ck_assert_int_eq(prepare(data_path("in"), -1, 0), MUSTER_ERR_BAD_INPUT);
+    ck_assert_ptr_nonnull(strstr(err.text, "out/val.bin is there, without the data.json"));
+    ck_assert(!fs_exists(data_path("out/train.bin")));
 }
 END_TEST
 
@@ -336,6 +344,7 @@ int main(void)
     tcase_add_test(tcase, data_json_has_counts_sources_and_hashes);
     tcase_add_test(tcase, a_path_that_is_not_utf8_does_not_stop_data_json);
     tcase_add_test(tcase, an_old_validation_file_does_not_outlive_a_new_preparation);
+    tcase_add_test(tcase, what_another_program_wrote_is_not_overwritten);
     tcase_add_test(tcase, nothing_to_prepare_is_bad_input);
     tcase_add_test(tcase, short_memory_is_reported_and_nothing_leaks);
     suite_add_tcase(suite, tcase);
