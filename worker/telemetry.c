@@ -7,6 +7,7 @@
 #include "worker/telemetry.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -77,8 +78,14 @@ static enum muster_status telemetry_open_metrics(struct telemetry *t, int64_t fi
         status = telemetry_truncate(path, first_step, err);
     if (status)
         return status;
-    t->metrics = fopen(path, "ae");
-    return t->metrics ? MUSTER_OK : muster_error_set_errno(err, errno, "open %s", path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    t->metrics = fd >= 0 ? fdopen(fd, "a") : NULL;
+    if (t->metrics)
+        return MUSTER_OK;
+    status = muster_error_set_errno(err, errno, "open %s", path);
+    if (fd >= 0)
+        close(fd);
+    return status;
 }
 
 enum muster_status telemetry_open(struct telemetry *t, const struct job *job, const struct plan *plan,

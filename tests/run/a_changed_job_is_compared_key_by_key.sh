@@ -8,6 +8,7 @@
 
 write_job base train.max_steps=4
 train 2 base
+must_equal 'files that others can read' '' "$(find "$folder/base.run" -type f -perm /077)"
 cp -a "$folder/base.run" "$folder/kept"
 
 # changed KEY=VALUE ...: the same run with these keys changed, resumed from step 4.
