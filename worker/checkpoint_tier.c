@@ -151,6 +151,18 @@ bool checkpoint_tier_has_partner(const struct checkpoint_tier *tier)
     return tier->partner[tier->rank] >= 0;
 }
 
+enum muster_status checkpoint_tier_give_up_later(const struct checkpoint_tier *tier, int64_t step,
+                                                 struct text *said, struct muster_error *err)
+{
+    char before[FS_PATH_MAX];
+    if (tier->member != 0 || !fs_is_folder(tier->dir))
+        return MUSTER_OK;
+    enum muster_status status = fs_path_join(before, tier->dir, "given-up-1", err);
+    if (!status)
+        status = fs_remove_tree(before, err);
+    return status ? status : ckpt_give_up_later(tier->dir, step, said, err);
+}
+
 static int steps_compare(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;

@@ -36,6 +36,11 @@ enum muster_status checkpoint_tier_save(const struct checkpoint_tier *tier, stru
                                         int piece_count, struct hash128 *state_hash,
                                         struct muster_error *err);
 
+/** ckpt_give_up_later on this rank's node, by the rank that acts for it: memory and disks of nodes are small,
+ * so what was given up before goes. \return this rank's own finding */
+enum muster_status checkpoint_tier_give_up_later(const struct checkpoint_tier *tier, int64_t step,
+                                                 struct text *said, struct muster_error *err);
+
 /** Steps of which any node holds something, newest first (alloc_free). The same on all ranks. Collective. */
 enum muster_status checkpoint_tier_steps(const struct checkpoint_tier *tier, struct comm *comm,
                                          int64_t **steps, int *count, struct muster_error *err);

@@ -31,9 +31,9 @@ struct saver {
     bool again;                   /* it is one that has failed before, and was told */
     struct ckpt_progress progress;
     struct checkpoint_verified verified;
-    struct text given_up; /* what was set aside at the start */
-    struct text changes;  /* of the job since the checkpoint that was loaded */
-    int64_t share_bytes;  /* of this rank in a checkpoint, about */
+    struct text given_up[2]; /* what was set aside at the start: in the shared folder, on this rank's node */
+    struct text changes;     /* of the job since the checkpoint that was loaded */
+    int64_t share_bytes;     /* of this rank in a checkpoint, about */
     int64_t saved_step, saving_step;
     double stall_s;    /* of the save in flight */
     double duration_s; /* of the last one that ended */
@@ -131,7 +131,8 @@ enum muster_status saver_create(const struct saver_parts *parts, struct saver **
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory to save checkpoints");
     saver->parts = *parts;
     text_init(&saver->changes);
-    text_init(&saver->given_up);
+    text_init(&saver->given_up[0]);
+    text_init(&saver->given_up[1]);
     saver->saved_step = saver->saving_step = -1;
     saver->share_bytes = plan_owned_count(parts->state->plan, parts->state->rank) *
                          parts->state->layout.kind_count * (int64_t)sizeof(float);
@@ -157,7 +158,8 @@ void saver_destroy(struct saver *saver)
     checkpoint_tier_destroy(saver->tier);
     comm_destroy(saver->own_comm);
     text_release(&saver->changes);
-    text_release(&saver->given_up);
+    text_release(&saver->given_up[0]);
+    text_release(&saver->given_up[1]);
     alloc_free(saver);
 }
 
@@ -165,10 +167,13 @@ void saver_destroy(struct saver *saver)
  * "auto". */
 static enum muster_status saver_give_up_later(struct saver *saver, int64_t step, struct muster_error *err)
 {
+    const char *dir = saver->parts.state->job->checkpoint.dir;
     enum muster_status status = MUSTER_OK;
+    step = step > 0 ? step : 0;
     if (saver->parts.comm->rank == 0)
-        status = ckpt_give_up_later(saver->parts.state->job->checkpoint.dir, step > 0 ? step : 0,
-                                    &saver->given_up, err);
+        status = ckpt_give_up_later(dir, step, &saver->given_up[0], err);
+    if (!status && saver->tier)
+        status = checkpoint_tier_give_up_later(saver->tier, step, &saver->given_up[1], err);
     return checkpoint_agree(saver->parts.comm, status, err);
 }
 
@@ -383,8 +388,9 @@ void saver_introduce(const struct saver *saver)
     char needed[32], left[32];
     if (saver->changes.length > 0)
         telemetry_say(saver->parts.telemetry, "changed since the checkpoint: %s", saver->changes.data);
-    if (saver->given_up.length > 0)
-        telemetry_say(saver->parts.telemetry, "%s", saver->given_up.data);
+    for (int i = 0; i < 2; i++)
+        if (saver->given_up[i].length > 0)
+            telemetry_say(saver->parts.telemetry, "%s", saver->given_up[i].data);
     int64_t bytes = layout->flat_count * layout->kind_count * (int64_t)sizeof(float);
     int64_t free_bytes = saver->parts.comm->rank == 0 ? fs_free_bytes(state->job->checkpoint.dir) : -1;
     if (free_bytes < 0 || free_bytes >= bytes)

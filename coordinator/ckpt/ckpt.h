@@ -261,9 +261,9 @@ void ckpt_catalogue_release(struct ckpt_catalogue *catalogue);
  * folders older than the newest committed one. A folder loses its MANIFEST first. */
 enum muster_status ckpt_prune(const char *dir, int keep_last, struct muster_error *err);
 
-/** Moves committed checkpoints of steps after `step` into a new folder DIR/given-up-N, where nobody looks for
- * any: a run that begins before them would be continued from them. `said` receives a line when there were
- * some. */
+/** Moves checkpoints of steps after `step`, or what there is of them, into a new folder DIR/given-up-N, where
+ * nobody looks for any: a run that begins before them would be continued from them. `said` receives a line
+ * when there were some. */
 enum muster_status ckpt_give_up_later(const char *dir, int64_t step, struct text *said,
                                       struct muster_error *err);
 

@@ -123,7 +123,7 @@ enum muster_status ckpt_give_up_later(const char *dir, int64_t step, struct text
         return status;
     for (int i = 0; i < catalogue.count && status == MUSTER_OK; i++) {
         const struct ckpt_entry *entry = &catalogue.entries[i];
-        if (!entry->committed || entry->step <= step)
+        if (entry->step <= step)
             continue;
         if (folder[0] == '\0') {
             status = given_up_create(dir, folder, err);

@@ -63,6 +63,15 @@ must_say 'checkpoint of step 8 on the nodes is not used: shard 1 of 4 is good on
 resumed 3 "$near" true # another number of ranks: what nodes 0 to 2 hold is enough
 resumed 2 6 true       # and what nodes 0 and 1 hold is not
 
+# A run that begins again leaves nothing on the nodes that it would be continued from.
+write_job tiny "${options[@]}" train.max_steps=4
+resume 4 tiny --resume never
+must_say "^checkpoints of later steps, up to 12, are set aside in $(node 0)/given-up-1: "
+write_job tiny "${options[@]}" train.max_steps=12
+resume 4 tiny
+must_say "resumed from the checkpoint of step 4, as the nodes hold it"
+must_equal 'state hash after a new beginning' "$expected" "$hash"
+
 # A node whose disk cannot be written sends its checkpoints to the shared folder.
 rm -rf "$folder/tiny.run" "$folder/nodes"
 mkdir -p "$folder/nodes"
