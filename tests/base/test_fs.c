@@ -113,6 +113,7 @@ START_TEST(a_folder_is_not_created_over_or_under_a_file)
     write_text("file", "x");
     ck_assert_int_eq(fs_folder_create(in_folder("file"), &err), MUSTER_ERR_IO);
     ck_assert_ptr_nonnull(strstr(err.text, in_folder("file")));
+    ck_assert_ptr_nonnull(strstr(err.text, "a file of that name is in the way"));
     ck_assert_int_eq(fs_folder_create(in_folder("file/sub"), NULL), MUSTER_ERR_IO);
     ck_assert_int_eq(fs_folder_create("", NULL), MUSTER_ERR_BAD_INPUT);
 }
