@@ -18,7 +18,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 out=$(realpath -m "${out:-$here/build/gpu-bundle.tar.gz}")
-programs=("$build"/bin/{muster,muster-worker,libmuster_cuda.so})
+programs=("$build"/bin/{muster,muster-worker,bench_products,libmuster_cuda.so})
 tests=("$build"/tests/{test_cuda_{table,backend,memory,sum,engine},libmuster_cuda_emulated.so})
 for file in "${programs[@]}" "${tests[@]}"; do
     [ -e "$file" ] || { echo "gpu_bundle: no $file: build with CUDA and tests first" >&2 && exit 2; }

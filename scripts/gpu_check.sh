@@ -85,7 +85,8 @@ if [ -n "$bundle" ]; then
 fi
 plugin=$build/bin/libmuster_cuda.so
 [ "$emulated" -eq 0 ] || plugin=$build/tests/libmuster_cuda_emulated.so
-test_of() { check "$1" "$2" "${run[@]}" MUSTER_CUDA_PLUGIN="$plugin" MUSTER_SOURCE="$here" "$build/tests/$3"; }
+# test_of SECONDS NAME PROGRAM [WORD...]
+test_of() { check "$1" "$2" "${run[@]}" MUSTER_CUDA_PLUGIN="$plugin" MUSTER_SOURCE="$here" "$build/$3" "${@:4}"; }
 runs_across() {
     check "$1" "$2" "${run[@]}" MUSTER_CUDA_PLUGIN="$plugin" MUSTER_TEST_GPU=$((1 - emulated)) MUSTER_TEST_ACROSS="$3" \
         MUSTER_BIN="$build/bin" MUSTER_SOURCE="$here" bash tests/run/gpus_train_the_same_model.sh
@@ -103,18 +104,21 @@ speed() {
 if [ -z "$bundle" ]; then
     check 420 "build with CUDA" bash -c 'cmake --preset release -DMUSTER_CUDA=ON -DMUSTER_TESTS=ON &&
         cmake --build --preset release --target muster muster-worker muster_cuda muster_cuda_emulated \
-            test_cuda_table test_cuda_backend test_cuda_memory test_cuda_sum test_cuda_engine'
+            test_cuda_table test_cuda_backend test_cuda_memory test_cuda_sum test_cuda_engine bench_products'
 fi
 libraries_find "$plugin"
 # shellcheck disable=SC2016 # expanded by the inner shell
 check 20 "every library is there" "${run[@]}" bash -c '! ldd "$@" | grep "not found"' - "$plugin" "$build/bin/muster-worker"
 [ "$code" -eq 0 ] || exit 1
-test_of 60 "memory, copies, recordings, times" test_cuda_memory
-test_of 90 "products and attention" test_cuda_backend
-test_of 90 "every other operation" test_cuda_table
-test_of 60 "the exact sum in one launch" test_cuda_sum
-test_of 90 "whole models against the reference and PyTorch" test_cuda_engine
+test_of 60 "memory, copies, recordings, times" tests/test_cuda_memory
+test_of 90 "products and attention" tests/test_cuda_backend
+test_of 90 "every other operation" tests/test_cuda_table
+test_of 60 "the exact sum in one launch" tests/test_cuda_sum
+test_of 90 "whole models against the reference and PyTorch" tests/test_cuda_engine
 runs_across 200 "same bits on 1, 2, 3, 4 ranks through host memory" mpi
+few=() # tokens and runs, where they take long
+[ "$emulated" -eq 0 ] || few=(16 1)
+test_of 60 "speed of each product" bin/bench_products "${few[@]}"
 speed 150 "speed of muster alone" --no-torch --rounds 1 --output "$output/bench.md"
 runs_across 200 "same bits on 1, 2, 3, 4 ranks over NCCL" nccl
 if "${PYTHON:-python3}" -c "import numpy, torch; assert $emulated or torch.cuda.is_available()" 2>/dev/null; then
