@@ -109,7 +109,8 @@ static enum muster_status option_read(struct parsing *parsing, struct muster_err
         attached = word[2 + name_length] == '=' ? word + 3 + name_length : NULL;
     } else {
         option = option_by_letter(parsing, word[1]);
-        attached = word[2] != '\0' ? word + 2 : NULL;
+        bool as_mpirun = strcmp(word, "-np") == 0; /* who comes from mpirun writes -n so */
+        attached = word[2] != '\0' && !as_mpirun ? word + 2 : NULL;
     }
     if (option == NULL)
         return option_unknown(parsing, word, name_length, err);

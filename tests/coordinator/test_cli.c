@@ -184,6 +184,8 @@ END_TEST
 
 START_TEST(a_plan_is_said_for_people_and_for_programs)
 {
+    muster(0, "plan", "good.yaml", "-np", "3");
+    program_expect(&result.out, "on 3 ranks");
     muster(0, "plan", "good.yaml", "-n", "3", "--threads=2");
     program_expect(&result.out, "on 3 ranks of 2 threads");
     ck_assert_ptr_null(strstr(result.out.data, "lives (operations)"));
