@@ -72,20 +72,21 @@ must_exit 2
 must_say 'the files of data.train have other content'
 resume 2 shards --allow-change data.train
 must_say 'changed since the checkpoint: the files of data.train have other content'
-mkdir "$folder/left" "$folder/right"
-cp "$folder/text" "$folder/left/text"
-head -c 5000 "$folder/text" >"$folder/right/text"
+mkdir "$folder/of-0" "$folder/of-1"
+cp "$folder/text" "$folder/of-0/text"
+head -c 5000 "$folder/text" >"$folder/of-1/text"
 write_job apart data.train=text
 apart_must_say() {
     status=0
-    mpirun --timeout "$deadline_s" -n 1 -wdir "$folder/left" "$MUSTER_BIN/muster-worker" "$folder/apart.yaml" : \
-        -n 1 -wdir "$folder/right" "$MUSTER_BIN/muster-worker" "$folder/apart.yaml" >"$folder/out" 2>&1 </dev/null || status=$?
+    # shellcheck disable=SC2016 # expanded by the rank's shell
+    mpirun --timeout "$deadline_s" -n 2 bash -c 'cd "$0/of-$OMPI_COMM_WORLD_RANK" && exec "$@"' "$folder" \
+        "$MUSTER_BIN/muster-worker" "$folder/apart.yaml" >"$folder/out" 2>&1 </dev/null || status=$?
     must_exit 2
     must_say "^muster-worker: rank 1: $1"
     must_not_say '^step '
 }
 apart_must_say 'data.train: other files than on rank 0: [0-9]+ samples in 1 file, there [0-9]+ in 1$'
-: >"$folder/right/text"
+: >"$folder/of-1/text"
 apart_must_say 'text: the file is empty$' # the other rank does not wait for it
 
 # The length of the run is harmless until a decay ends with it.

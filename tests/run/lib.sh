@@ -48,6 +48,9 @@ skip() {
     exit 77
 }
 
+# Whether mpirun can start two daemons on this host that pose as two hosts; for Open MPI 5 they do not reach each other.
+poses_as_hosts() { [[ $(mpirun --version) == *"(Open MPI) 4."* ]]; }
+
 # must_equal WHAT EXPECTED FOUND
 must_equal() { [[ "$2" == "$3" ]] || fail "$1: expected '$2', found '$3'"; }
 
