@@ -2,7 +2,7 @@
  *
  * Which words and settings make Open MPI behave the same on a laptop, in a container and on a cluster. A
  * setting that the person has made stays. OMPI_MCA_... of the launcher is read by 4.1 and PRTE_MCA_...
- * by 5.0, and neither minds the other's. What is written here about Open MPI was measured with 4.1.4.
+ * by 5.0, and neither minds the other's. What is written here about times was measured with 4.1.4.
  */
 #include "coordinator/cli/launch.h"
 
