@@ -3,8 +3,8 @@
 #
 # The rules of the tree that a compiler does not know: who may include whom
 #   base <- {kernels, comm, model} <- coordinator <- worker
-# (the coordinator includes neither kernels nor comm), the licence line that every source file begins with, and files short enough
-# to be read. Prints every offending line; exits 1 when there is one.
+# (the coordinator includes neither kernels nor comm), the licence line that every source file begins with, files short enough
+# to be read, and documents that name only files there are. Prints every offending line; exits 1 when there is one.
 #
 # usage: scripts/check_includes.sh [FOLDER OF THE SOURCE]
 set -eu
@@ -41,7 +41,19 @@ offences() {
     done
 }
 
-found=$(offences)
+# Files of the tree that a document names and that are not there.
+strangers() {
+    for page in README.md docs/*.md docs/*/*.md; do
+        [ -e "$page" ] || continue
+        grep -noE '(^|[^A-Za-z0-9_./-])(base|kernels|comm|model|coordinator|worker|scripts|configs|tests|docs)/[A-Za-z0-9_./-]+\.(c|h|cu|cuh|sh|md|yaml|py|def)([^A-Za-z0-9_]|$)' "$page" |
+            sed -E 's/^([0-9]+):[^A-Za-z0-9]?(.*\.[a-z]+)[^a-z]?$/\1 \2/' |
+            while read -r line path; do
+                [ -e "$path" ] || echo "$page:$line: there is no $path"
+            done
+    done
+}
+
+found=$(offences; strangers)
 [ -z "$found" ] && exit 0
 printf '%s\n' "$found"
 exit 1
