@@ -66,6 +66,7 @@ enum launch_wish {
     LAUNCH_GO_ON = 0,
     LAUNCH_SAVE, /* the ranks save and leave as after a first signal, without a word */
     LAUNCH_END,  /* they are ended: a failure */
+    LAUNCH_KILL, /* they have said that they end, and mpirun does not: it is killed */
 };
 
 /* What every verb supervises with. */
@@ -91,6 +92,7 @@ struct launch_outcome {
     int exit_code;  /* as muster would return it: 0, 1, 2 or 75 */
     bool failed;    /* neither done, nor bad input, nor stopped: `cause` says what happened */
     bool host_lost; /* mpirun lost a whole host, or could not reach one */
+    bool hung; /* mpirun was killed, because it did not end after its ranks: perhaps it waits for a host */
     int stops; /* signals to this process, or a lost reader: 1 = save and stop, 2 and more = end at once */
     bool on_request; /* LAUNCH_SAVE had the ranks asked to stop */
     int rank;        /* that was killed by a signal, as mpirun named it; -1 = not known */

@@ -253,12 +253,20 @@ static void run_take_errors(struct run *run)
     }
 }
 
+static void run_kill_hung(struct run *run)
+{
+    run->hung = true;
+    kill(-run->mpirun, SIGKILL);
+}
+
 static void run_ask(struct run *run)
 {
     const struct launch_supervision *supervision = run->supervision;
-    if (run->stops > 0 || run->on_request || run->unread || run->overdue || supervision->ask == NULL)
+    enum launch_wish wish = supervision->ask != NULL ? supervision->ask(supervision->context) : LAUNCH_GO_ON;
+    if (wish == LAUNCH_KILL)
+        run_kill_hung(run);
+    if (run->stops > 0 || run->on_request || run->unread || run->overdue)
         return;
-    enum launch_wish wish = supervision->ask(supervision->context);
     run->on_request = wish == LAUNCH_SAVE;
     run->overdue = wish == LAUNCH_END;
     if (run->on_request)
@@ -281,10 +289,8 @@ static void run_look_after_ranks(struct run *run)
         run->empty_s = 0.0;
     else if (run->empty_s <= 0.0)
         run->empty_s = now_s;
-    else if (now_s - run->empty_s > 1e-3 * run->supervision->empty_ms) {
-        run->hung = true;
-        kill(-run->mpirun, SIGKILL);
-    }
+    else if (now_s - run->empty_s > 1e-3 * run->supervision->empty_ms)
+        run_kill_hung(run);
 }
 
 static void run_watch(struct run *run)
@@ -390,6 +396,7 @@ static void outcome_write(const struct run *run, struct launch_outcome *outcome)
         .exit_code = code,
         .stops = run->stops == 0 ? run->unread : run->stops,
         .on_request = run->on_request,
+        .hung = run->hung,
         .rank = run->banners.rank,
         .host_lost =
             run->banners.host_lost || (WIFEXITED(status) && (code == HOST_LOST || code == AGENT_FAILED))};

@@ -24,6 +24,9 @@
 
 enum { POLL_MS = 1000, EMPTY_MS = 10000 };
 
+/* From the ranks' word that they end to mpirun's end: longer than the last of them takes. */
+static const double end_patience_s = 15.0;
+
 struct supervise {
     const struct supervise_options *options;
     struct launch_supervision supervision;
@@ -32,8 +35,9 @@ struct supervise {
     struct supervise_progress first, before; /* before the first launch, before this one */
     struct fs_lock lock;
     sigset_t stops, mask_before;
-    int64_t epoch, launches, events_bytes;
-    double launched_unix_s;
+    int64_t epoch, launches;
+    int64_t events_bytes, events_seen; /* of the log, before the launch and when it was last looked into */
+    double launched_unix_s, ending_s;  /* ending_s: when its ranks' word was found that they end, or 0 */
     struct supervise_roster roster;
     int ranks;        /* of the launch in hand */
     bool has_started; /* the launch's ranks have found each other and loaded their state */
@@ -72,10 +76,25 @@ static void launcher_started(void *context, pid_t launcher)
     supervise_launcher_write(run_folder(s), s->epoch, &here, NULL);
 }
 
-/* Whether the ranks are still where nobody but us would notice that one hangs: before their watchdogs run. */
+/* An mpirun that has lost a host without a word waits for the daemon there as long as TCP does, 15 minutes,
+ * or as Slurm does. */
+static bool launch_is_stuck(struct supervise *s)
+{
+    int64_t bytes = event_log_size(run_folder(s));
+    if (s->ending_s <= 0.0 && bytes > s->events_seen &&
+        supervise_events_end(run_folder(s), s->events_bytes, s->epoch))
+        s->ending_s = clock_seconds();
+    s->events_seen = bytes;
+    return s->ending_s > 0.0 && clock_seconds() - s->ending_s > end_patience_s;
+}
+
+/* Whether the ranks are still where nobody but us would notice that one hangs: before their watchdogs run; or
+ * where only mpirun is left. */
 static enum launch_wish launch_judge(void *context)
 {
     struct supervise *s = context;
+    if (launch_is_stuck(s))
+        return LAUNCH_KILL;
     if (!s->has_started)
         s->has_started = supervise_launch_has_started(run_folder(s));
     if (s->has_started && supervise_roster_come_back(&s->roster, unix_s(), true))
@@ -220,7 +239,8 @@ static enum muster_status supervise_launch(struct supervise *s, struct launch_ou
         s->launches++;
         s->has_started = false;
         s->launched_unix_s = unix_s();
-        s->events_bytes = event_log_size(run_folder(s));
+        s->ending_s = 0.0;
+        s->events_bytes = s->events_seen = event_log_size(run_folder(s));
         snprintf(text, sizeof text, "%d rank%s", s->ranks, s->ranks == 1 ? "" : "s");
         event_add(s, "launch", NULL, text);
         status = launch_run(&command, &s->supervision, outcome, err);

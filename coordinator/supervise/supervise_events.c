@@ -14,23 +14,28 @@
 
 enum { LOG_BYTES_MAX = 256 << 20 };
 
-static bool kind_ends_launch(const char *kind)
+/* The first two end a launch whenever they are written, the others where the job says so. */
+static const char *const kinds[] = {"death", "stopped", "nan", "spike", "corruption", "fenced"};
+enum { KINDS_SURE = 2, KINDS_ALL = sizeof kinds / sizeof kinds[0] };
+
+static bool kind_ends_launch(const char *kind, int kind_count)
 {
-    static const char *const kinds[] = {"death", "stopped", "nan", "spike", "corruption", "fenced"};
-    for (size_t i = 0; kind != NULL && i < sizeof kinds / sizeof kinds[0]; i++) {
+    for (int i = 0; kind != NULL && i < kind_count; i++) {
         if (strcmp(kind, kinds[i]) == 0)
             return true;
     }
     return false;
 }
 
-static bool witness_read(const char *line, size_t length, int64_t epoch, struct supervise_witness *witness)
+static bool witness_read(const char *line, size_t length, int64_t epoch, int kind_count,
+                         struct supervise_witness *witness)
 {
     json_t *event = json_loadb(line, length, 0, NULL);
     const json_t *rank = json_object_get(event, "rank");
     const char *text = json_string_value(json_object_get(event, "text"));
     const char *host = json_string_value(json_object_get(event, "host"));
-    bool found = text != NULL && kind_ends_launch(json_string_value(json_object_get(event, "kind"))) &&
+    bool found = text != NULL &&
+                 kind_ends_launch(json_string_value(json_object_get(event, "kind")), kind_count) &&
                  json_integer_value(json_object_get(event, "epoch")) == epoch;
     if (found) {
         snprintf(witness->text, sizeof witness->text, "%s", text);
@@ -41,8 +46,8 @@ static bool witness_read(const char *line, size_t length, int64_t epoch, struct 
     return found;
 }
 
-bool supervise_events_cause(const char *folder, int64_t since_bytes, int64_t epoch,
-                            struct supervise_witness *witness)
+static bool witness_find(const char *folder, int64_t since_bytes, int64_t epoch, int kind_count,
+                         struct supervise_witness *witness)
 {
     char path[FS_PATH_MAX], *data = NULL;
     size_t bytes = 0;
@@ -54,9 +59,21 @@ bool supervise_events_cause(const char *folder, int64_t since_bytes, int64_t epo
     while (at < bytes && !found) {
         const char *end = memchr(data + at, '\n', bytes - at);
         size_t length = end != NULL ? (size_t)(end - (data + at)) : bytes - at;
-        found = witness_read(data + at, length, epoch, witness);
+        found = witness_read(data + at, length, epoch, kind_count, witness);
         at += length + 1;
     }
     alloc_free(data);
     return found;
+}
+
+bool supervise_events_cause(const char *folder, int64_t since_bytes, int64_t epoch,
+                            struct supervise_witness *witness)
+{
+    return witness_find(folder, since_bytes, epoch, KINDS_ALL, witness);
+}
+
+bool supervise_events_end(const char *folder, int64_t since_bytes, int64_t epoch)
+{
+    struct supervise_witness witness;
+    return witness_find(folder, since_bytes, epoch, KINDS_SURE, &witness);
 }

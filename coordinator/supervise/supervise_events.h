@@ -24,4 +24,7 @@ struct supervise_witness {
 bool supervise_events_cause(const char *folder, int64_t since_bytes, int64_t epoch,
                             struct supervise_witness *witness);
 
+/** Whether the ranks have said there that they end (death, stopped): nothing goes on after that. */
+bool supervise_events_end(const char *folder, int64_t since_bytes, int64_t epoch);
+
 #endif

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Asking takes time, so only those are asked who matter: after a lost host those in use, and later those left
- * out. What cannot be asked at all is taken for alive: the launch will tell.
+ * out. What cannot be asked at all is taken for alive: the launch will tell. So it is when not one of those
+ * in use answers: we are on one of them, or beside them, and more likely it is the asking that failed
+ * (Slurm's controller is busy with the node it lost).
  */
 #include "coordinator/supervise/supervise_roster.h"
 
@@ -27,6 +29,30 @@ static void host_say(const struct supervise_roster *roster, const struct hosts_i
     text_release(&text);
 }
 
+static void hosts_not_asked_say(const struct supervise_roster *roster, const char *why)
+{
+    struct text text;
+    text_init(&text);
+    text_print(&text, "not one host could be asked whether it is there (%s): trying all of them", why);
+    launch_say(roster->supervision, text.data);
+    text_release(&text);
+}
+
+/* One of several that were asked, when none of them is good; else NULL. */
+static const struct reach_answer *all_silent(const struct reach_answer *answers, int count)
+{
+    const struct reach_answer *silent = NULL;
+    int asked = 0;
+    for (int i = 0; i < count; i++) {
+        asked += answers[i].asked;
+        if (answers[i].asked && answers[i].good)
+            return NULL;
+        if (answers[i].asked)
+            silent = &answers[i];
+    }
+    return asked > 1 ? silent : NULL;
+}
+
 /* Asks those in use, or those left out whose time has come; who does not answer is left out (again). */
 static void hosts_ask(struct supervise_roster *roster, bool out, double now_s, int timeout_ms)
 {
@@ -40,6 +66,11 @@ static void hosts_ask(struct supervise_roster *roster, bool out, double now_s, i
             hosts_item_is_out(&hosts->items[i]) == out && (!out || hosts->items[i].out_until_s <= now_s);
     bool said = answers != NULL && getcwd(folder, sizeof folder) != NULL &&
                 reach_ask(hosts, &question, answers, NULL) == MUSTER_OK;
+    const struct reach_answer *silent = said && !out ? all_silent(answers, hosts->count) : NULL;
+    if (silent != NULL) {
+        hosts_not_asked_say(roster, silent->why);
+        said = false;
+    }
     for (int i = 0; i < hosts->count && said; i++) {
         if (answers[i].asked && answers[i].good)
             hosts_item_take_back(&hosts->items[i]);
@@ -56,7 +87,7 @@ void supervise_roster_blame(struct supervise_roster *roster, const struct launch
                             double now_s)
 {
     int left = hosts_left(roster->hosts);
-    if (outcome->host_lost || roster->hosts->source == HOSTS_SLURM)
+    if (outcome->host_lost || outcome->hung || roster->hosts->source == HOSTS_SLURM)
         hosts_ask(roster, false, now_s, AFTER_DEATH_MS);
     if (outcome->host_lost || hosts_left(roster->hosts) < left)
         return;
