@@ -4,8 +4,8 @@
 # The link of a host is cut while three hosts train. The run notices, names the host, and goes on from the newest
 # checkpoint with the other two; the end is that of one undisturbed rank. What is left on the cut-off host belongs to an
 # older epoch and ends.
-# shellcheck source=hosts_lib.sh
-. "$(dirname "$0")/hosts_lib.sh"
+# shellcheck source=ssh_lib.sh
+. "$(dirname "$0")/ssh_lib.sh"
 
 hosts_start 3
 cd "$folder"

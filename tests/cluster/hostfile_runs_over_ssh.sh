@@ -4,8 +4,8 @@
 # `muster run --hostfile` over hosts with names and addresses of their own: unequal slots, a link that is slow and one
 # that is slow and late, and always the bits of one rank. A host that does not answer, lacks the program or lacks the
 # data is named before it costs anything.
-# shellcheck source=hosts_lib.sh
-. "$(dirname "$0")/hosts_lib.sh"
+# shellcheck source=ssh_lib.sh
+. "$(dirname "$0")/ssh_lib.sh"
 
 hosts_start 3
 write_job alone

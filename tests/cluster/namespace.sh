@@ -19,5 +19,4 @@ if [[ -z ${MUSTER_TEST_NAMESPACE:-} ]]; then
         "$BASH" "$0" "$@"
 fi
 ip link set lo up
-ip addr add 10.76.0.1/32 dev lo # with 127.0.0.1 alone, programs that ask for "configured" addresses resolve none
 mount -t tmpfs tmpfs /dev/shm 2>/dev/null || true

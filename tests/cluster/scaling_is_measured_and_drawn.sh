@@ -61,7 +61,7 @@ exec sh -c "$*"
 AGENT
 chmod 755 agent
 printf 'alpha slots=1\nbeta slots=1\n' >hosts
-export OMPI_MCA_btl=self,tcp
+export OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo
 export OMPI_MCA_plm_rsh_agent=$folder/agent PRTE_MCA_plm_ssh_agent=$folder/agent
 if poses_as_hosts; then
     muster scale predicted.yaml --weak --ranks 1,2 --steps 2 --warmup 0 --repeat 1 --hostfile hosts --set seed=3
@@ -74,7 +74,7 @@ fi
 muster scale demo.yaml --ranks 1,4 --hostfile hosts
 must_exit 2
 must_say '4 ranks, but hosts has 2 places'
-unset OMPI_MCA_plm_rsh_agent PRTE_MCA_plm_ssh_agent
+unset OMPI_MCA_plm_rsh_agent PRTE_MCA_plm_ssh_agent OMPI_MCA_btl OMPI_MCA_btl_tcp_if_include
 
 muster scale demo.yaml --ranks 1,16 --steps 3
 must_exit 2
@@ -83,7 +83,6 @@ muster scale demo.yaml --ranks 1,zwei
 must_exit 2
 
 # As Slurm jobs.
-export OMPI_MCA_btl=self,tcp
 slurm_start 2
 rm -r "$scale"
 write_job demo name=demo slurm.time=5 slurm.ntasks_per_node=2

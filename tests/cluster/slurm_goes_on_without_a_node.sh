@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 #
-# A node dies in the middle of a run: its slurmd, its step daemons and its ranks, at once. The run goes on inside the
+# A node loses its power in the middle of a run. The run goes on inside the
 # same allocation with the nodes that are left, and the end is that of one undisturbed rank; by both launchers.
 # shellcheck source=slurm_lib.sh
 . "$(dirname "$0")/slurm_lib.sh"
@@ -13,7 +13,7 @@ while read -r launcher lost; do
         slurm.ntasks_per_node=1 slurm.time=5 slurm.requeue=false
     submit "$folder/$name.yaml"
     await_log "$log" '  saved [0-9]+$'
-    kill_node "$lost"
+    host_kill "${lost#node}"
     await_log "$log" "$lost does not answer: going on without it"
     await_log "$log" 'resumed from the checkpoint of step'
     grep "$lost does not answer" "$log" | cut -c -300
@@ -26,11 +26,8 @@ while read -r launcher lost; do
     write_job alone train.max_steps="$steps" checkpoint.save_interval=0
     undisturbed alone
     must_equal "$name: state hash of step $steps" "$hash" "$(logged_hash "$log")"
-    slurmd -N "$lost"
-    for ((i = 0; i < 600; i++)); do
-        [[ $(sinfo -h -p ci -o '%T %D') != 'idle 3' ]] || break
-        sleep 0.1
-    done
+    host_start "${lost#node}"
+    await_idle 3 || fail "$lost did not come back: $(sinfo -R -h)"
 done <<'CASES'
 mpirun node2
 srun node3

@@ -1,25 +1,18 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# A real Slurm for one test: munge, a controller, and as many slurmd as asked for, all on this host and in the test's
-# own namespaces. Jobs are submitted with `muster submit` and awaited by what Slurm and the runs' logs say.
-# shellcheck source=namespace.sh
-. "$(dirname "${BASH_SOURCE[0]}")/namespace.sh"
+# A real Slurm for one test: munge and a controller beside the test, and as many hosts with a slurmd as asked for. Jobs
+# are submitted with `muster submit` and awaited by what Slurm and the runs' logs say.
+# shellcheck source=hosts_lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/hosts_lib.sh"
 for program in slurmctld slurmd sbatch munged; do
-    command -v "$program" >/dev/null || [[ -x /usr/sbin/$program ]] ||
-        skip_at_once "$program is not installed (packages slurmctld, slurmd, slurm-client, munge)"
+    command -v "$program" >/dev/null ||
+        skip "$program is not installed (packages slurmctld, slurmd, slurm-client, munge)"
 done
-PATH=$PATH:/usr/sbin:/sbin
-# shellcheck source=../run/lib.sh
-. "$MUSTER_SOURCE/tests/run/lib.sh"
-deadline_s=150    # daemons and ssh on a busy machine
 slurmd_timeout_s=5 # until Slurm gives a node up that does not answer
 
 slurm=$folder/slurm
 export SLURM_CONF=$slurm/slurm.conf
-# Ranks on "nodes" of one host must not meet in /dev/shm; what Open MPI does on real nodes is left to it.
-export OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,tcp OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo
-unset OMPI_MCA_btl_vader_backing_directory
 
 slurm_configure() {
     local nodes=$1
@@ -33,7 +26,7 @@ slurm_configure() {
     echo "CgroupPlugin=$groups" >"$slurm/cgroup.conf"
     cat >"$SLURM_CONF" <<CONF
 ClusterName=test
-SlurmctldHost=$(hostname -s)(127.0.0.1)
+SlurmctldHost=control
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -64,7 +57,7 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-NodeName=node[1-$nodes] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[17001-$((17000 + nodes))] CPUs=8 RealMemory=4096 Gres=gpu:h100:2 State=UNKNOWN
+NodeName=node[1-$nodes] CPUs=8 RealMemory=4096 Gres=gpu:h100:2 State=UNKNOWN
 PartitionName=ci Nodes=node[1-$nodes] Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
 PartitionName=urgent Nodes=node[1-$nodes] MaxTime=INFINITE State=UP PriorityTier=9 PreemptMode=OFF
 CONF
@@ -72,36 +65,30 @@ CONF
     echo "PMIxCollFence=ring" >"$slurm/mpi.conf" # with the default a few 4-node steps in a hundred hang
 }
 
+host_service() { echo "slurmd -N node$1"; }
+
 # slurm_start NODES: returns when all nodes are idle.
 slurm_start() {
+    hosts_make 0
     slurm_configure "$1"
     (umask 077 && head -c 128 /dev/urandom >"$slurm/run/munge.key")
     munged --force --key-file="$slurm/run/munge.key" --socket="$slurm/run/munge.socket" \
         --pid-file="$slurm/run/munged.pid" --log-file="$slurm/log/munged.log" --seed-file="$slurm/run/munged.seed"
     slurmctld -i
-    for ((i = 1; i <= $1; i++)); do
-        slurmd -N "node$i" || fail "slurmd does not start: $(cat "$slurm/log/"*"node$i"* | tail -n 5)"
-    done
-    local deadline=$((SECONDS + deadline_s))
-    while ((SECONDS < deadline)); do
-        [[ $(sinfo -h -p ci -o '%T %D' 2>/dev/null) != "idle $1" ]] || return 0
-        sleep 0.05
-    done
-    cat "$slurm"/log/*.log | tail -n 40
-    fail "Slurm did not come up: $(sinfo -R -h)"
+    for ((i = 1; i <= $1; i++)); do host_start "$i"; done
+    await_idle "$1" || {
+        cat "$slurm"/log/*.log | tail -n 40
+        fail "Slurm did not come up: $(sinfo -R -h)"
+    }
 }
 
-# Everything that runs on NODE: its daemon, and whatever has its name in the environment with what started that.
-kill_node() {
-    local process parent victims=("$(<"$slurm/run/slurmd.$1.pid")")
-    for process in /proc/[0-9]*; do
-        grep -qz "^SLURMD_NODENAME=$1\$" "$process/environ" 2>/dev/null || continue
-        parent=$(sed -nE 's/^PPid:\s+//p' "$process/status")
-        victims+=("${process#/proc/}")
-        [[ $(</proc/"$parent"/comm) != slurmstepd* ]] || victims+=("$parent")
+# await_idle NODES: until so many nodes are there and have nothing to do.
+await_idle() {
+    local deadline=$((SECONDS + deadline_s))
+    until [[ $(sinfo -h -p ci -o '%T %D' 2>/dev/null) == "idle $1" ]]; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.05
     done
-    kill -KILL "${victims[@]}" 2>/dev/null || true
-    rm -f "$slurm/run/slurmd.$1.pid"
 }
 
 # muster VERB WORD…: what it says is in $folder/out; $status.

@@ -24,19 +24,19 @@ write_job back train.max_steps=1000000 checkpoint.save_interval=20 cluster.launc
 submit "$folder/back.yaml"
 await_log "$log" '  saved [0-9]+$'
 
-kill_node node2
+host_kill 2
 await_log "$log" 'node2 does not answer: going on without it'
 await_after 'node2 does not answer' '2 ranks of 1 thread'
-slurmd -N node2
+host_start 2
 await_log "$log" 'a host answers again: saving, to go on with it'
 await_after 'a host answers again' '3 ranks of 1 thread'
 await_after '3 ranks of 1 thread' '  saved [0-9]+$'
 
-kill_node node3
+host_kill 3
 await_log "$log" 'node3 does not answer: going on without it'
 scontrol update nodename=node3 state=down reason=gone
 await_after 'node3 does not answer' '2 ranks of 1 thread'
-slurmd -N node3
+host_start 3
 deadline=$((SECONDS + deadline_s))
 until [[ $(sinfo --noheader --nodes=node3 --format=%T) == idle ]]; do
     ((SECONDS < deadline)) || fail "node3 is $(sinfo --noheader --nodes=node3 --format=%T) and not idle"
