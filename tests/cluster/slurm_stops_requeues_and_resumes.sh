@@ -19,11 +19,12 @@ end_after_resume() {
     sed -i "s/max_steps: .*/max_steps: $steps/" "$copy"
 }
 
+# finish WHAT [RESTARTS]: the job ends well after so many restarts by Slurm, of which muster asked for one.
 finish() {
     local what=$1
     await_state "$id" "$log" COMPLETED FAILED
     must_equal "$what: state" COMPLETED "$(job_field "$id" JobState)"
-    must_equal "$what: restarts" 1 "$(job_field "$id" Restarts)"
+    [[ $(job_field "$id" Restarts) =~ ^(${2:-1})$ ]] || fail_log "$log" "$what: $(job_field "$id" Restarts) restarts"
     must_equal "$what: requeues" 1 "$(requeues "$log")"
     grep -q 'resumed from the checkpoint of step' "$log" || fail_log "$log" "$what: it did not resume"
     write_job alone train.max_steps="$steps" checkpoint.save_interval=0
@@ -65,7 +66,11 @@ end_after_resume "$low_log" "$(copy_of low)"
 await_state "$id" "$log" COMPLETED FAILED
 must_equal "the urgent job" COMPLETED "$(job_field "$id" JobState)"
 id=$low_id log=$low_log
-finish "pre-emption"
+# Slurm 24.11 puts a job that was pre-empted with a grace time back once more, after its good end (mended in 26.05): it
+# finds itself done.
+restarts=1
+[[ $(slurmd -V) == *" 22."* ]] || restarts='1|2'
+finish "pre-emption" "$restarts"
 
 # Cancelled: saved, and not requeued; submitted again it goes on.
 write_job cancelled "${endless[@]}" slurm.nodes=2 slurm.time=5
