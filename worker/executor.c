@@ -10,13 +10,12 @@
 #include "base/log.h"
 #include "worker/fault_point.h"
 
-enum { EXECUTOR_RNG_DROPOUT = 0x64726f70, EXECUTOR_RECORDINGS_MAX = 16 };
+enum { EXECUTOR_RNG_DROPOUT = 0x64726f70 };
 
 /* A micro-step seen before: the same pointers and numbers, so the same work. */
 struct executor_recording {
-    float *gradients;
-    float gradient_scale;
-    void *recorded; /* NULL until the second time */
+    struct executor_step step;
+    void **segments; /* [op_count] by the segment's first operation; NULL until the second time */
 };
 
 struct executor {
@@ -26,6 +25,7 @@ struct executor {
     void **address; /* per tensor; NULL for tensors never used */
     struct executor_recording recordings[EXECUTOR_RECORDINGS_MAX];
     int recording_count;
+    void **segments; /* of all recordings */
     bool cannot_record;
 };
 
@@ -305,9 +305,11 @@ enum muster_status executor_create(const struct graph *graph, struct kernels *ke
 {
     *out = NULL;
     struct executor *x = alloc_zeroed(1, sizeof *x);
-    if (x)
+    if (x) {
         x->address = alloc_zeroed((size_t)graph->tensor_count, sizeof *x->address);
-    if (!x || !x->address) {
+        x->segments = alloc_zeroed((size_t)graph->op_count * EXECUTOR_RECORDINGS_MAX, sizeof *x->segments);
+    }
+    if (!x || !x->address || !x->segments) {
         executor_destroy(x);
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the executor");
     }
@@ -319,72 +321,96 @@ enum muster_status executor_create(const struct graph *graph, struct kernels *ke
     return MUSTER_OK;
 }
 
+/* Its segments are not recorded any more. */
+static void executor_recording_clear(struct executor *x, struct executor_recording *entry)
+{
+    for (int i = 0; i < x->graph->op_count; i++) {
+        kernels_capture_free(x->kernels, entry->segments[i]);
+        entry->segments[i] = NULL;
+    }
+}
+
 void executor_destroy(struct executor *x)
 {
     if (!x)
         return;
     for (int i = 0; i < x->recording_count; i++)
-        kernels_capture_free(x->kernels, x->recordings[i].recorded);
+        executor_recording_clear(x, &x->recordings[i]);
+    alloc_free(x->segments);
     alloc_free(x->address);
     alloc_free(x);
 }
 
+/* Operation `i` is next: for who watches, and for tests that make a rank fail here. */
 static void executor_tell(const struct executor *x, const struct executor_step *step, int i)
 {
-    if (step->gradients && (i == 0 || i == x->graph->forward_count))
+    bool begins = i == 0 || i == x->graph->forward_count;
+    if (step->gradients && begins)
         rank_progress_enter(step->progress, i == 0 ? RANK_PHASE_FORWARD : RANK_PHASE_BACKWARD);
     rank_progress_operation(step->progress, x->graph->ops[i].block);
+    if (begins)
+        fault_point(i == 0 ? "forward" : "backward");
 }
 
-static enum muster_status executor_walk(struct executor *x, const struct executor_step *step,
-                                        struct muster_error *err)
+static enum muster_status executor_call_one(struct executor *x, const struct executor_step *step, int i,
+                                            struct muster_error *err)
 {
-    int end = step->gradients ? x->graph->op_count : x->graph->forward_count;
-    for (int i = 0; i < end; i++) {
-        const struct graph_op *op = &x->graph->ops[i];
-        executor_tell(x, step, i);
-        if (i == 0 || i == x->graph->forward_count)
-            fault_point(i == 0 ? "forward" : "backward");
-        enum muster_status status = step->before ? step->before(step->before_context, i, err) : MUSTER_OK;
-        if (!status)
-            status = executor_calls[op->kind](x, op, step, err);
-        if (status)
-            return status;
-    }
-    return MUSTER_OK;
+    const struct graph_op *op = &x->graph->ops[i];
+    return executor_calls[op->kind](x, op, step, err);
 }
 
-/* The recording of such a micro-step. A loss scale that moved replaces an older one. */
+static bool executor_stops_at(const struct executor_step *step, int i)
+{
+    return step->before && (!step->stops || step->stops[i] & step->stop_for);
+}
+
+/* Whether they have the same segments with the same arguments, but for the scale. */
+static bool executor_steps_equal(const struct executor_step *a, const struct executor_step *b)
+{
+    return a->gradients == b->gradients && a->gradient_place == b->gradient_place && a->before == b->before &&
+           a->stops == b->stops && a->stop_for == b->stop_for;
+}
+
+/* The recording of such a micro-step; *seen when it has come before, with this scale. NULL: there are too
+ * many others. */
 static struct executor_recording *executor_recording_of(struct executor *x, const struct executor_step *step,
                                                         bool *seen)
 {
-    *seen = true;
-    for (int i = 0; i < x->recording_count; i++) {
-        struct executor_recording *entry = &x->recordings[i];
-        if (entry->gradients != step->gradients)
-            continue;
-        *seen = entry->gradient_scale == step->gradient_scale;
-        if (!*seen) {
-            kernels_capture_free(x->kernels, entry->recorded);
-            *entry = (struct executor_recording){step->gradients, step->gradient_scale, NULL};
-        }
-        return entry;
-    }
-    *seen = false;
-    if (x->recording_count == EXECUTOR_RECORDINGS_MAX)
+    struct executor_recording *entry = x->recordings, *end = entry + x->recording_count;
+    while (entry < end && !executor_steps_equal(&entry->step, step))
+        entry++;
+    if (entry == x->recordings + EXECUTOR_RECORDINGS_MAX)
         return NULL;
-    struct executor_recording *entry = &x->recordings[x->recording_count++];
-    *entry = (struct executor_recording){step->gradients, step->gradient_scale, NULL};
+    *seen = entry < end && entry->step.gradient_scale == step->gradient_scale;
+    if (entry == end)
+        x->recording_count++;
+    entry->segments = x->segments + (entry - x->recordings) * x->graph->op_count;
+    if (!*seen)
+        executor_recording_clear(x, entry);
+    entry->step = *step;
     return entry;
 }
 
+/* What is recorded of the micro-step in hand, by a segment's first operation; NULL when it is not to be. The
+ * first time, the back end chooses its algorithms. */
+static void **executor_segments(struct executor *x, const struct executor_step *step)
+{
+    if (x->cannot_record || !step->gradients || x->graph->config.dropout != 0.0)
+        return NULL;
+    bool seen = false;
+    struct executor_recording *entry = executor_recording_of(x, step, &seen);
+    return entry && seen ? entry->segments : NULL;
+}
+
 /* A recording computes nothing, so what fails in it is no harm yet: the run goes on without. */
-static void executor_record(struct executor *x, const struct executor_step *step, void **recorded)
+static void executor_record(struct executor *x, const struct executor_step *step, int begin, int end,
+                            void **recorded)
 {
     struct muster_error err = {0}, ignored = {0};
     enum muster_status status = kernels_capture_begin(x->kernels, &err);
     if (!status) {
-        status = executor_walk(x, step, &err);
+        for (int i = begin; i < end && !status; i++)
+            status = executor_call_one(x, step, i, &err);
         enum muster_status ended = kernels_capture_end(x->kernels, recorded, status ? &ignored : &err);
         status = status ? status : ended;
     }
@@ -393,20 +419,39 @@ static void executor_record(struct executor *x, const struct executor_step *step
         log_warn("operations are launched one by one, because they cannot be recorded: %s", err.text);
 }
 
+/* Operations [begin, end), of which the first has been told. \param recorded  NULL: nor to be */
+static enum muster_status executor_segment(struct executor *x, const struct executor_step *step, int begin,
+                                           int end, void **recorded, struct muster_error *err)
+{
+    if (recorded && !*recorded && !x->cannot_record)
+        executor_record(x, step, begin, end, recorded);
+    bool whole = recorded && !x->cannot_record;
+    enum muster_status status = MUSTER_OK;
+    for (int i = begin; i < end && !status; i++) {
+        if (i > begin)
+            executor_tell(x, step, i);
+        if (!whole)
+            status = executor_call_one(x, step, i, err);
+    }
+    return whole ? kernels_capture_run(x->kernels, *recorded, err) : status;
+}
+
 enum muster_status executor_run(struct executor *x, const struct executor_step *step,
                                 struct muster_error *err)
 {
-    bool same_each_time = step->gradients && !step->before && x->graph->config.dropout == 0.0;
-    if (x->cannot_record || !same_each_time)
-        return executor_walk(x, step, err);
-    bool seen = false;
-    struct executor_recording *entry = executor_recording_of(x, step, &seen);
-    if (!entry || !seen)
-        return executor_walk(x, step, err); /* the first time, the back end chooses its algorithms */
-    if (!entry->recorded)
-        executor_record(x, step, &entry->recorded);
-    return x->cannot_record ? executor_walk(x, step, err)
-                            : kernels_capture_run(x->kernels, entry->recorded, err);
+    int op_count = step->gradients ? x->graph->op_count : x->graph->forward_count;
+    void **segments = executor_segments(x, step);
+    enum muster_status status = MUSTER_OK;
+    for (int begin = 0, end; begin < op_count && !status; begin = end) {
+        for (end = begin + 1; end < op_count && !executor_stops_at(step, end);)
+            end++;
+        executor_tell(x, step, begin);
+        if (executor_stops_at(step, begin))
+            status = step->before(step->before_context, begin, err);
+        if (!status)
+            status = executor_segment(x, step, begin, end, segments ? segments + begin : NULL, err);
+    }
+    return status;
 }
 
 void *executor_tensor(const struct executor *x, int tensor)

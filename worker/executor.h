@@ -2,6 +2,10 @@
  *
  * Runs a graph on a back end: every operation's arguments are resolved to pointers once, and a micro-step is
  * a walk over that list. Nothing is allocated and nothing is decided while it runs.
+ *
+ * Where others have to act between two operations (weights arrive, gradients leave) the micro-step stops. The
+ * operations from one stop to the next are a segment: a back end that can record runs each as one piece of
+ * work, and what is done at a stop is in no recording.
  */
 #ifndef MUSTER_WORKER_EXECUTOR_H
 #define MUSTER_WORKER_EXECUTOR_H
@@ -12,6 +16,8 @@
 #include "worker/rank_progress.h"
 
 struct executor;
+
+enum { EXECUTOR_RECORDINGS_MAX = 16 };
 
 /** Where the graph's tensors live, in the back end's memory. All outlive the executor. */
 struct executor_memory {
@@ -30,9 +36,12 @@ struct executor_step {
     float gradient_scale;          /* of the loss: 1 / tokens of the global batch */
     float *gradients;              /* fp32, added to; NULL: evaluation (forward only, no dropout) */
     const int64_t *gradient_place; /* as param_place, in `gradients` */
-    /* called before each operation, for who brings weights and takes gradients away; or NULL */
+    /* who brings weights and takes gradients away, or NULL: called before each operation that has one of the
+     * bits `stop_for` in `stops`, and before no other */
     enum muster_status (*before)(void *context, int op, struct muster_error *err);
     void *before_context;
+    const unsigned char *stops; /* [op_count] never changes in the executor's life; NULL: every operation */
+    unsigned char stop_for;
     struct rank_progress *progress; /* told of every operation; or NULL */
 };
 
@@ -44,8 +53,16 @@ void executor_destroy(struct executor *executor);
 
 /**
  * One micro-batch: forward and backward, or forward alone. Inputs were copied before (train_step_feed).
- * Asynchronous where the back end is. Where the back end can record, a micro-step without dropout and without
- * `before` is recorded the second time it comes and run as a whole from then on.
+ * Asynchronous where the back end is.
+ *
+ * Where the back end can record, the segments of a training micro-step without dropout are recorded the
+ * second time that it comes, and run as recorded from then on. It is the same micro-step when `gradients`,
+ * `gradient_place`, `gradient_scale`, `before`, `stops` and `stop_for` are: nothing else in it reaches an
+ * operation's arguments, because weights, activations and inputs have one address each for the executor's
+ * life. Of the micro-steps that differ in more than the scale the first EXECUTOR_RECORDINGS_MAX are recorded;
+ * a scale that moved replaces its predecessor. A segment of one operation is recorded too: the operation is
+ * one launch or several, its recording one. `progress` is told of the operations of a recording before it is
+ * started. A recording that fails is reported once, and nothing is recorded after it.
  */
 enum muster_status executor_run(struct executor *executor, const struct executor_step *step,
                                 struct muster_error *err);

@@ -58,9 +58,15 @@ enum muster_status param_gathers_start(struct param_gathers *gathers, int bucket
     return comm_queue_start(gathers->queue, gathers_task, gathers, bucket, &gathers->ticket[bucket], err);
 }
 
-bool param_gathers_pending(const struct param_gathers *gathers)
+void param_gathers_mark(const struct param_gathers *gathers, unsigned char bit, unsigned char *stops)
 {
-    return gathers && gathers->there > 0;
+    const struct plan *plan = gathers->state->plan;
+    int there = plan->bucket_count;
+    for (int op = 0; op < plan->graph->op_count; op++)
+        if (gathers->first_read[op] < there) {
+            there = gathers->first_read[op];
+            stops[op] |= bit;
+        }
 }
 
 enum muster_status param_gathers_ensure(struct param_gathers *gathers, int op, struct muster_error *err)
@@ -74,7 +80,7 @@ enum muster_status param_gathers_ensure(struct param_gathers *gathers, int op, s
 
 enum muster_status param_gathers_finish(struct param_gathers *gathers, struct muster_error *err)
 {
-    if (!param_gathers_pending(gathers))
+    if (!gathers || gathers->there == 0)
         return MUSTER_OK;
     gathers->there = 0;
     return comm_queue_finish(gathers->queue, err);

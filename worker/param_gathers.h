@@ -26,8 +26,9 @@ void param_gathers_destroy(struct param_gathers *gathers);
  * after every update. Collective. */
 enum muster_status param_gathers_start(struct param_gathers *gathers, int bucket, struct muster_error *err);
 
-/** True while some operation of the next pass may have to wait. NULL: never. */
-bool param_gathers_pending(const struct param_gathers *gathers);
+/** Sets `bit` in stops[op] ([op_count]) of every operation of the pass after an update that may have to wait:
+ * param_gathers_ensure has nothing to do before the others. */
+void param_gathers_mark(const struct param_gathers *gathers, unsigned char bit, unsigned char *stops);
 
 /** Waits until the weights of operation `op`, which is next, are there (on a GPU: orders the stream after
  * them). */

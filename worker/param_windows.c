@@ -56,6 +56,13 @@ void param_windows_begin(struct param_windows *windows, bool training)
     windows->visit_count = training ? units->visit_count : units->forward_visit_count;
 }
 
+void param_windows_mark(const struct param_windows *windows, unsigned char bit, unsigned char *stops)
+{
+    const struct plan_units *units = &windows->state->plan->units;
+    for (int i = 0; i < units->visit_count; i++)
+        stops[units->visits[i].op] |= bit;
+}
+
 static char *windows_place(const struct param_windows *windows, int unit, int64_t element)
 {
     const struct plan *plan = windows->state->plan;

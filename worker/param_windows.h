@@ -29,6 +29,10 @@ void param_windows_forget(struct param_windows *windows);
 /** A pass over the graph begins. \param training  forward and backward; otherwise forward alone */
 void param_windows_begin(struct param_windows *windows, bool training);
 
+/** Sets `bit` in stops[op] ([op_count]) of the operations with which a unit begins: param_windows_ensure and
+ * param_windows_prefetch have nothing to do before the others. */
+void param_windows_mark(const struct param_windows *windows, unsigned char bit, unsigned char *stops);
+
 /** Waits until the weights of operation `op`, which is next, are there (on a GPU: orders the stream after
  * them). Collective, as is param_windows_prefetch, which is called after it and starts to gather the next
  * unit. */

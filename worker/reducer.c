@@ -187,6 +187,17 @@ bool reducer_wants_operations(const struct reducer *reducer, int leaf)
            (leaf == reducer_last_leaf(reducer) && comm_queue_overlaps(reducer->queue));
 }
 
+void reducer_mark(const struct reducer *reducer, unsigned char bit, unsigned char *stops)
+{
+    int op_count = reducer->state->plan->graph->op_count;
+    for (int i = 0; i < reducer->piece_count; i++)
+        if (reducer->pieces[i].last_op + 1 < op_count)
+            stops[reducer->pieces[i].last_op + 1] |= bit;
+    for (int op = 0; reducer->opens && op < op_count; op++)
+        if (reducer->opens[op] >= 0)
+            stops[op] |= bit;
+}
+
 /* What the tree merges once the leaf in hand is complete, on one range of the flat space. */
 static enum muster_status reducer_merge(struct reducer *reducer, struct plan_range range, int unit,
                                         struct muster_error *err)

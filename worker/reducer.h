@@ -30,8 +30,12 @@ void reducer_destroy(struct reducer *reducer);
 enum muster_status reducer_leaf_begin(struct reducer *reducer, int leaf, struct executor_step *micro,
                                       struct muster_error *err);
 
-/** True when reducer_before must be called before every operation of the leaf's last micro-step. */
+/** True when reducer_before must be called in the leaf's last micro-step. */
 bool reducer_wants_operations(const struct reducer *reducer, int leaf);
+
+/** Sets `bit` in stops[op] ([op_count]) of every operation before which reducer_before may have something to
+ * do. */
+void reducer_mark(const struct reducer *reducer, unsigned char bit, unsigned char *stops);
 
 /** Operation `op` of the last micro-step of the leaf in hand is next: prepares what it adds to, and merges or
  * starts what is complete. Collective when the leaf is the rank's last. */

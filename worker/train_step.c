@@ -29,8 +29,13 @@ struct train_step {
     int64_t *block_first;             /* [ranks] index of a rank's block in exchange */
     double *leaf_loss, *leaf_correct; /* [logical_workers] */
     double *chunk_squares;            /* [chunk_count] */
-    bool last_slot;                   /* of a leaf: its gradient is complete after this micro-step */
+    unsigned char *stops;             /* [op_count] STEP_… : who acts before an operation */
+    unsigned char acting;             /* STEP_… : who acts in the micro-step in hand */
 };
+
+/* Who acts between the operations of a micro-step: weights of a unit come, weights of a bucket come,
+ * gradients go. */
+enum { STEP_WINDOWS = 1, STEP_GATHERS = 2, STEP_REDUCES = 4 };
 
 /* Doubles of a block before what its logical workers and chunks have. */
 enum { STEP_HEAD = 2 };
@@ -70,8 +75,9 @@ static enum muster_status train_step_allocate(struct train_step *step, struct mu
     step->leaf_loss = alloc_zeroed(leaves, sizeof *step->leaf_loss);
     step->leaf_correct = alloc_zeroed(leaves, sizeof *step->leaf_correct);
     step->chunk_squares = alloc_zeroed((size_t)plan->chunk_count, sizeof *step->chunk_squares);
+    step->stops = alloc_zeroed((size_t)plan->graph->op_count, sizeof *step->stops);
     if (!step->exchange || !step->rank_seconds || !step->block_bytes || !step->block_first ||
-        !step->leaf_loss || !step->leaf_correct || !step->chunk_squares)
+        !step->leaf_loss || !step->leaf_correct || !step->chunk_squares || !step->stops)
         return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for the training step");
     int slots = train_step_leaves(plan, state->rank) * plan->slots_per_worker;
     step->results_bytes = slots * train_step_result_floats(plan) * (int64_t)sizeof(float);
@@ -84,6 +90,16 @@ static enum muster_status train_step_allocate(struct train_step *step, struct mu
     step->results = results;
     step->squares = squares;
     return status;
+}
+
+static void train_step_mark_stops(struct train_step *step)
+{
+    struct train_step_parts *parts = &step->parts;
+    if (parts->state->windows)
+        param_windows_mark(parts->state->windows, STEP_WINDOWS, step->stops);
+    if (parts->gathers)
+        param_gathers_mark(parts->gathers, STEP_GATHERS, step->stops);
+    reducer_mark(parts->reducer, STEP_REDUCES, step->stops);
 }
 
 enum muster_status train_step_create(const struct train_step_parts *parts, struct train_step **out,
@@ -100,6 +116,7 @@ enum muster_status train_step_create(const struct train_step_parts *parts, struc
         return status;
     }
     train_step_cut_blocks(step, parts->state->plan);
+    train_step_mark_stops(step);
     *out = step;
     return MUSTER_OK;
 }
@@ -117,6 +134,7 @@ void train_step_destroy(struct train_step *step)
     alloc_free(step->leaf_loss);
     alloc_free(step->leaf_correct);
     alloc_free(step->chunk_squares);
+    alloc_free(step->stops);
     alloc_free(step);
 }
 
@@ -175,20 +193,34 @@ void train_step_sum(const struct plan *plan, const float *host, double *loss, do
     *correct = hits;
 }
 
-/* Operation `op` of a micro-step is next. Waiting for weights comes before sending gradients, so that on a
- * GPU what is sent travels while the operations run; the next weights come last. */
+/* A stop before operation `op`. Waiting for weights comes before sending gradients, so that on a GPU what is
+ * sent travels while the operations run; the next weights come last. */
 static enum muster_status train_step_before(void *context, int op, struct muster_error *err)
 {
     struct train_step *step = context;
     struct param_windows *windows = step->parts.state->windows;
     enum muster_status status = windows ? param_windows_ensure(windows, op, err) : MUSTER_OK;
-    if (!status && param_gathers_pending(step->parts.gathers))
+    if (!status && step->acting & STEP_GATHERS)
         status = param_gathers_ensure(step->parts.gathers, op, err);
-    if (!status && step->last_slot)
+    if (!status && step->acting & STEP_REDUCES)
         status = reducer_before(step->parts.reducer, op, err);
     if (!status && windows)
         status = param_windows_prefetch(windows, err);
     return status;
+}
+
+/* Who acts in micro-step `slot` of `leaf`: from leaf and slot alone, so that the micro-step stops where it
+ * did in the step before, whether weights are still on their way or have been waited for. */
+static unsigned char train_step_acting(const struct train_step *step, int leaf, int slot)
+{
+    const struct rank_state *state = step->parts.state;
+    bool first = leaf == 0 && slot == 0, last = slot == state->plan->slots_per_worker - 1;
+    int acting = state->windows ? STEP_WINDOWS : 0;
+    if (first && step->parts.gathers)
+        acting |= STEP_GATHERS;
+    if (last && reducer_wants_operations(step->parts.reducer, leaf))
+        acting |= STEP_REDUCES;
+    return (unsigned char)acting;
 }
 
 /* One logical worker: its slots in order, gradients accumulated in place. */
@@ -202,8 +234,8 @@ static enum muster_status train_step_leaf(struct train_step *step, struct loader
                                   .progress = step->parts.progress,
                                   .gradient_scale =
                                       (float)(step->parts.scaler->scale / (double)plan->step_tokens),
-                                  .before_context = step};
-    bool wanted = reducer_wants_operations(step->parts.reducer, leaf);
+                                  .before_context = step,
+                                  .stops = step->stops};
     injection_delay(step->parts.injection, number);
     enum muster_status status = reducer_leaf_begin(step->parts.reducer, leaf, &micro, err);
     for (int i = 0; i < plan->slots_per_worker && !status; i++) {
@@ -214,9 +246,8 @@ static enum muster_status train_step_leaf(struct train_step *step, struct loader
         if (!status)
             status = train_step_feed(state, &batch, err);
         micro.slot = batch.slot;
-        step->last_slot = wanted && i == plan->slots_per_worker - 1;
-        bool waits = state->windows || param_gathers_pending(step->parts.gathers);
-        micro.before = step->last_slot || waits ? train_step_before : NULL;
+        micro.stop_for = step->acting = train_step_acting(step, leaf, i);
+        micro.before = micro.stop_for ? train_step_before : NULL;
         if (state->windows)
             param_windows_begin(state->windows, true);
         if (!status)

@@ -62,8 +62,8 @@ must_equal "milliseconds of computing" 0.661 \
 
 unset MUSTER_NCCL_STANDIN_FAIL
 
-# Of all ranks together. The first and the last micro-step of each are launched operation by operation, because weights arrive
-# and gradients leave meanwhile.
+# Of all ranks together. The weights all come before the first operation and the gradients all leave after the last:
+# a micro-step is one recording here too.
 a_step_asks 2 "two ranks" <<'EOF'
 adamw_kernel 2 0
 add_kernel 2 0
@@ -71,12 +71,12 @@ copy 8 0
 copy_to_device 16 0
 copy_to_host 16 0
 event 16 0
-fill 8 4
-graph 4 0
+fill 4 8
+graph 8 0
 squares_kernel 2 0
 sum_kernel 2 0
 wait 2 0
-operations 308 308
+operations 0 616
 EOF
 
 # A rank has one logical worker, which nobody adds to before it is sent: the pieces of all ranks are one launch an owner.
@@ -86,13 +86,16 @@ copy 48 0
 copy_to_device 16 0
 copy_to_host 16 0
 event 32 0
-fill 12 0
+fill 4 8
+graph 8 0
 squares_kernel 4 0
 sum_kernel 4 0
 wait 4 0
-operations 616 0
+operations 0 616
 EOF
 
+# Token table, two blocks, head: their weights are waited for forward and backward, 6 times a micro-step, and what lies
+# between is a recording.
 a_step_asks 2 "two ranks that share out everything" parallel.zero_stage=3 <<'EOF'
 adamw_kernel 2 0
 add_kernel 2 0
@@ -101,9 +104,27 @@ copy_on_device 4 0
 copy_to_device 16 0
 copy_to_host 16 0
 event 24 0
-fill 12 0
+fill 4 8
+graph 48 0
 squares_kernel 2 0
 sum_kernel 2 0
 wait 2 0
-operations 616 0
+operations 0 616
+EOF
+
+# Seven buckets: six times the first micro-step of a rank waits for weights, the last sends gradients away five times before
+# its end, and each lets the rest go as six recordings. No operation is launched by itself.
+a_step_asks 2 "two ranks and seven buckets" model.hidden_size=128 model.num_heads=4 train.global_batch_size=4 <<'EOF'
+adamw_kernel 14 0
+add_kernel 14 0
+copy 56 0
+copy_to_device 8 0
+copy_to_host 8 0
+event 76 0
+fill 4 4
+graph 24 0
+squares_kernel 14 0
+sum_kernel 14 0
+wait 2 0
+operations 0 308
 EOF

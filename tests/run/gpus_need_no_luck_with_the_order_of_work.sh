@@ -39,6 +39,16 @@ any_order 3 4 stage-3 parallel.zero_stage=3
 any_order 2 2 late parallel.overlap_comm=false
 any_order 2 5 through-host comm.backend=mpi parallel.zero_stage=3
 
+# In several buckets, whose weights come and whose gradients go between recordings. From the third step on all is recorded.
+small+=(model.hidden_size=128 train.max_steps=4)
+write_job one "${small[@]}"
+train 1 one
+expected=$hash
+any_order 2 2 buckets parallel.zero_stage=1
+any_order 3 1 buckets-2 parallel.zero_stage=2
+any_order 2 3 buckets-3 parallel.zero_stage=3
+small+=(model.hidden_size=16 train.max_steps=3)
+
 write_job one "${small[@]}" parallel.offload=optimizer
 train 1 one
 expected=$hash
