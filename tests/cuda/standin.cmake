@@ -1,9 +1,19 @@
-# The whole back end without a GPU: the plug-in's own files over emulated kernels, the runtime's stand-in and one
-# for cuBLASLt. Tests name it in MUSTER_CUDA_PLUGIN; on a machine with a GPU they can be given the real one.
+# The whole back end without a GPU: the plug-in's own files over emulated kernels, the runtime's stand-in, one for
+# cuBLASLt and one for cuDNN's plans. Tests name it in MUSTER_CUDA_PLUGIN; on a machine with a GPU they can be given
+# the real one.
 get_property(plugin_sources GLOBAL PROPERTY MUSTER_CUDA_SOURCES)
-get_property(without_cudnn GLOBAL PROPERTY MUSTER_CUDNN_NONE)
+if(CUDNN_INCLUDE_DIR)
+  get_property(attention GLOBAL PROPERTY MUSTER_CUDNN_SOURCES)
+  list(FILTER attention INCLUDE REGEX "cuda_sdpa\\.c$")
+  list(APPEND attention standin/cudnn_standin.c)
+else()
+  get_property(attention GLOBAL PROPERTY MUSTER_CUDNN_NONE)
+endif()
 foreach(kind emulated watched)
-  add_library(muster_cuda_${kind} MODULE ${plugin_sources} ${without_cudnn} standin/cublaslt_standin.c)
+  add_library(muster_cuda_${kind} MODULE ${plugin_sources} ${attention} standin/cublaslt_standin.c)
+  if(CUDNN_INCLUDE_DIR)
+    target_include_directories(muster_cuda_${kind} SYSTEM PRIVATE ${CUDNN_INCLUDE_DIR})
+  endif()
   target_link_libraries(muster_cuda_${kind} PRIVATE muster_cuda_kernels_${kind} muster_base muster_options)
   target_link_options(muster_cuda_${kind} PRIVATE LINKER:--no-undefined)
   set_target_properties(muster_cuda_${kind} PROPERTIES

@@ -94,11 +94,13 @@ START_TEST(the_gradient_of_a_linear_input_agrees_with_the_reference)
     for (size_t size = 0; size < LINEAR_SIZES; size++) {
         for (int variant = 0; variant < 36; variant++) {
             const struct linear_shape s = linear_shape_of(size, variant);
+            const bool gelu = s.pre && s.activation == ACTIVATION_GELU_TANH;
+            const double tolerance = gelu ? tolerance_gelu_slope(s.dtype) : tolerance_of(s.dtype);
             const struct compare_array arrays[] = {
                 {.role = COMPARE_INPUT, .dtype = s.dtype, .count = s.tokens * s.out_width},
                 {.role = COMPARE_INPUT, .dtype = s.dtype, .count = s.out_width * s.in_width},
                 {COMPARE_INPUT, s.dtype, s.pre ? s.tokens * s.in_width : 0, 0, -4, 4, NULL},
-                {COMPARE_OUTPUT, s.dtype, s.tokens * s.in_width, tolerance_of(s.dtype), 0, 0, NULL},
+                {COMPARE_OUTPUT, s.dtype, s.tokens * s.in_width, tolerance, 0, 0, NULL},
             };
             char label[96];
             label_of(label, "linear_backward_input", size, variant);
@@ -219,6 +221,8 @@ struct head_shape {
     enum dtype dtype;
     int64_t tokens, width, vocabulary, chunk_rows;
     bool gradient, bias, correct;
+    const int32_t *targets; /* random where NULL */
+    const float *dw;
 };
 
 static enum muster_status head_call(struct kernels *k, const void *shape, void *const data[],
@@ -237,16 +241,16 @@ static void head_compare(const struct head_shape *s, const char *label)
 {
     /* logits of a large vocabulary are rounded to 16 bits, and so is their gradient */
     const bool rough = s->dtype != DTYPE_F32;
-    const double loss = rough && s->vocabulary > 4095 ? 2e-3 : 2e-5, gradient = rough ? 0.02 : 2e-5;
+    const double loss = rough && s->vocabulary > 4095 ? 1e-3 : 2e-5, gradient = rough ? 0.008 : 2e-5;
     const struct compare_array arrays[] = {
         {COMPARE_INPUT, s->dtype, s->tokens * s->width, 0, -1, 1, NULL},
         {COMPARE_INPUT, s->dtype, s->vocabulary * s->width, 0, -1, 1, NULL},
         {COMPARE_INPUT, s->dtype, s->bias ? s->vocabulary : 0, 0, -1, 1, NULL},
-        {COMPARE_INPUT, DTYPE_I32, s->tokens, 0, -1, (double)s->vocabulary, NULL},
+        {COMPARE_INPUT, DTYPE_I32, s->tokens, 0, -1, (double)s->vocabulary, s->targets},
         {COMPARE_OUTPUT, DTYPE_F32, s->tokens, loss, 0, 0, NULL},
         {COMPARE_OUTPUT, DTYPE_F32, s->correct ? s->tokens : 0, 0, 0, 0, NULL},
         {COMPARE_OUTPUT, s->dtype, s->gradient ? s->tokens * s->width : 0, gradient, 0, 0, NULL},
-        {COMPARE_UPDATE, DTYPE_F32, s->gradient ? s->vocabulary * s->width : 0, gradient, 0, 0, NULL},
+        {COMPARE_UPDATE, DTYPE_F32, s->gradient ? s->vocabulary * s->width : 0, gradient, 0, 0, s->dw},
         {COMPARE_UPDATE, DTYPE_F32, s->gradient && s->bias ? s->vocabulary : 0, gradient, 0, 0, NULL},
         {.role = COMPARE_WORK,
          .dtype = DTYPE_F32,
@@ -279,17 +283,24 @@ START_TEST(the_head_and_its_loss_agree_with_the_reference)
 }
 END_TEST
 
-/* 16-bit logits tie, so which of them is the largest is not compared. */
+/* 16-bit logits tie, so which of them is the largest is not compared. What a class that is no target adds is
+ * small: it is seen because the sums start from nothing, and the last classes, which fill no tile, are
+ * targets. */
 START_TEST(the_head_of_a_large_vocabulary_agrees_with_the_reference)
 {
+    enum { CLASSES = 4099, WIDTH = 8 };
+    static const int32_t targets[] = {4098, 4096, 0, 4095, 63, -1, 128, 2047, 4097};
+    static const float nothing[CLASSES * WIDTH];
     for (int variant = 0; variant < 6; variant++) {
         const struct head_shape s = {.dtype = tolerance_dtypes[variant % 3],
                                      .tokens = 9,
-                                     .width = 8,
-                                     .vocabulary = 4099,
+                                     .width = WIDTH,
+                                     .vocabulary = CLASSES,
                                      .chunk_rows = 4,
                                      .gradient = true,
-                                     .bias = variant / 3 == 0};
+                                     .bias = variant / 3 == 0,
+                                     .targets = targets,
+                                     .dw = nothing};
         char label[96];
         label_of(label, "head_loss of a large vocabulary", 0, variant);
         head_compare(&s, label);
@@ -326,13 +337,12 @@ START_TEST(attention_agrees_with_the_reference)
             const struct case_attention s = attention_shape_of(size, variant);
             const int64_t rows = s.batch * s.sequence, width = s.heads * s.head_width;
             const int64_t packed = rows * (width + 2 * s.kv_heads * s.head_width);
-            const double rough = s.dtype == DTYPE_F32 ? 2e-5 : 0.03;
             const struct compare_array arrays[] = {
                 {COMPARE_INPUT, s.dtype, packed, 0, -2, 2, NULL},
-                {COMPARE_OUTPUT, s.dtype, rows * width, tolerance_of(s.dtype), 0, 0, NULL},
+                {COMPARE_OUTPUT, s.dtype, rows * width, tolerance_attention(s.dtype), 0, 0, NULL},
                 {COMPARE_OUTPUT, DTYPE_F32, rows * s.heads, 2e-5, 0, 0, NULL},
                 {.role = COMPARE_INPUT, .dtype = s.dtype, .count = rows * width},
-                {COMPARE_OUTPUT, s.dtype, packed, rough, 0, 0, NULL},
+                {COMPARE_OUTPUT, s.dtype, packed, tolerance_attention_gradient(s.dtype), 0, 0, NULL},
             };
             char label[96];
             label_of(label, "attention forward", size, variant);
@@ -346,6 +356,8 @@ END_TEST
 
 /* Every score is about -120, so that exp(0 - log-sum-exp) overflows for a key that is not there. cuDNN
  * before 9.26 lets that into gradients of such lengths where the mask is not causal (pytorch issue 196678).
+ * What all keys have in common multiplies the rounding of a row's gradients, whose sum is nothing: it is as
+ * small as it can be.
  */
 START_TEST(scores_far_below_zero_have_a_gradient)
 {
@@ -356,14 +368,14 @@ START_TEST(scores_far_below_zero_have_a_gradient)
     rng_uniform_fill(rng_key_make(5, 0, 0, 0), -0.5f, 0.5f, noise, PACKED);
     for (int i = 0; i < PACKED; i++) {
         const int part = i / WIDTH / HEADS % 3; /* query, key or value */
-        qkv[i] = dtype_bf16_from_f32(noise[i] + (part == 0 ? 1.0f : part == 1 ? -15.0f : 0.0f));
+        qkv[i] = dtype_bf16_from_f32(noise[i] + (part == 0 ? 3.875f : part == 1 ? -3.875f : 0.0f));
     }
     const struct compare_array arrays[] = {
         {.role = COMPARE_INPUT, .dtype = DTYPE_BF16, .count = PACKED, .values = qkv},
-        {COMPARE_OUTPUT, DTYPE_BF16, PACKED / 3, tolerance_of(DTYPE_BF16), 0, 0, NULL},
+        {COMPARE_OUTPUT, DTYPE_BF16, PACKED / 3, tolerance_attention(DTYPE_BF16), 0, 0, NULL},
         {COMPARE_OUTPUT, DTYPE_F32, LENGTH * HEADS, 2e-5, 0, 0, NULL},
         {.role = COMPARE_INPUT, .dtype = DTYPE_BF16, .count = PACKED / 3},
-        {COMPARE_OUTPUT, DTYPE_BF16, PACKED, 0.03, 0, 0, NULL},
+        {COMPARE_OUTPUT, DTYPE_BF16, PACKED, tolerance_attention_gradient(DTYPE_BF16), 0, 0, NULL},
     };
     compare_run("attention far below zero", arrays, 5, attention_both_call, &s);
 }
