@@ -331,7 +331,7 @@ static __device__ __forceinline__ float cuda_exp_below(float x)
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x * 1.44269504f));
     return result;
 #else
-    return expf(x);
+    return exp2f(x * 1.44269504f);
 #endif
 }
 

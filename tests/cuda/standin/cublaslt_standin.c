@@ -24,6 +24,7 @@ enum {
     STANDIN_WORKSPACE_ALIGNMENT = 256,
     STANDIN_VECTOR_ALIGNMENT = 16,
     STANDIN_SPLIT_PIECE = 64,
+    STANDIN_TENSOR_TERMS = 8,
     STANDIN_VERSION = 10203
 };
 
@@ -254,14 +255,14 @@ static double standin_load(cudaDataType_t type, const void *data, int64_t i)
     return (double)((const float *)data)[i];
 }
 
-static void standin_put(cudaDataType_t type, void *data, int64_t i, double value)
+static void standin_put(cudaDataType_t type, void *data, int64_t i, float value)
 {
     if (type == CUDA_R_16BF)
-        ((uint16_t *)data)[i] = dtype_bf16_from_f32((float)value);
+        ((uint16_t *)data)[i] = dtype_bf16_from_f32(value);
     else if (type == CUDA_R_16F)
-        ((uint16_t *)data)[i] = dtype_f16_from_f32((float)value);
+        ((uint16_t *)data)[i] = dtype_f16_from_f32(value);
     else
-        ((float *)data)[i] = (float)value;
+        ((float *)data)[i] = value;
 }
 
 /* Derivative of x/2 · (1 + tanh(u)), u = sqrt(2/π) · (x + 0.044715 x³); the tanh as wrong as the one that
@@ -284,15 +285,38 @@ static double *standin_operand(const struct standin_layout *l, const void *data,
     return dense;
 }
 
-static void standin_finish(const struct standin_problem *p, int64_t i, int64_t j, double sum)
+/* Toward zero. */
+static float standin_chop(double value)
+{
+    const float near = (float)value;
+    return fabs((double)near) > fabs(value) ? nextafterf(near, 0.0f) : near;
+}
+
+/* In fp32: term by term, or from 16-bit factors some terms at a time and chopped, as tensor cores are seen to
+ * (Fasi, Higham, Mikaitis & Pranesh, "Numerical behavior of NVIDIA tensor cores", 2021). */
+static float standin_sum(bool tensor_cores, const double *a, const double *b, int64_t count)
+{
+    float sum = 0.0f;
+    for (int64_t x = 0; x < count;) {
+        const int64_t end = !tensor_cores ? x + 1 : x + STANDIN_TENSOR_TERMS;
+        double terms = (double)sum;
+        for (; x < end && x < count; x++)
+            terms += a[x] * b[x];
+        sum = tensor_cores ? standin_chop(terms) : (float)terms;
+    }
+    return sum;
+}
+
+static void standin_finish(const struct standin_problem *p, int64_t i, int64_t j, float sum)
 {
     const int64_t at = j * p->c.stride + i;
     if (p->accumulate)
-        sum += standin_load(p->c.type, p->c_data, at);
+        sum += (float)standin_load(p->c.type, p->c_data, at);
     if (p->operation.epilogue == CUBLASLT_EPILOGUE_BIAS)
-        sum += standin_load(p->c.type, p->operation.bias, i);
+        sum += (float)standin_load(p->c.type, p->operation.bias, i);
     if (p->operation.epilogue == CUBLASLT_EPILOGUE_DGELU)
-        sum *= standin_gelu_slope(standin_load(p->c.type, p->operation.aux, j * p->operation.aux_stride + i));
+        sum *= (float)standin_gelu_slope(
+            standin_load(p->c.type, p->operation.aux, j * p->operation.aux_stride + i));
     standin_put(p->c.type, p->c_data, at, sum);
 }
 
@@ -307,12 +331,8 @@ static void standin_run(void *data)
     double *b = standin_operand(&p->b, p->b_data, b_across);
     memset(p->workspace, 0xee, STANDIN_WORKSPACE_BYTES);
     for (int64_t j = 0; a != NULL && b != NULL && j < p->c.columns; j++) {
-        for (int64_t i = 0; i < p->c.rows; i++) {
-            double sum = 0.0;
-            for (int64_t x = 0; x < summed; x++)
-                sum += a[i * k + x] * b[j * k + x];
-            standin_finish(p, i, j, sum);
-        }
+        for (int64_t i = 0; i < p->c.rows; i++)
+            standin_finish(p, i, j, standin_sum(p->a.type != CUDA_R_32F, a + i * k, b + j * k, summed));
     }
     alloc_free(a);
     alloc_free(b);
