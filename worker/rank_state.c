@@ -130,6 +130,13 @@ static enum muster_status rank_state_start_update(struct rank_state *state, cons
     return kernels_cpu_create(plan->threads, instruction_set, NULL, 0, &state->update_kernels, err);
 }
 
+static void rank_state_name_numerics(struct rank_state *state)
+{
+    const bool two = state->update_kernels != state->kernels;
+    snprintf(state->numerics, sizeof state->numerics, "%s%s%s", state->kernels->numerics,
+             two ? ", updates by " : "", two ? state->update_kernels->numerics : "");
+}
+
 /* The copy in host memory. */
 static enum muster_status rank_state_cut_host(struct rank_state *state, struct muster_error *err)
 {
@@ -172,8 +179,10 @@ static enum muster_status rank_state_allocate(struct rank_state *state, const st
         return status;
     rank_state_cut_pieces(state);
     status = rank_state_start_update(state, instruction_set, err);
-    if (!status)
-        status = rank_state_cut_host(state, err);
+    if (status)
+        return status;
+    rank_state_name_numerics(state);
+    status = rank_state_cut_host(state, err);
     return status ? status : rank_state_cut_snapshot(state, err);
 }
 

@@ -23,6 +23,7 @@ struct rank_state {
     char *block; /* memory.total_bytes of the back end's memory */
     struct kernels *kernels;
     struct kernels *update_kernels; /* the optimizer's: `kernels`, or the CPU's where state is offloaded */
+    char numerics[256];             /* what the bits of a step depend on here: theirs */
     struct executor *executor;
 
     void *params;              /* in the compute dtype, see rank_state_param */

@@ -181,9 +181,8 @@ enum muster_status saver_load(struct saver *saver, const struct saver_resume *re
                               struct checkpoint_progress *progress, struct muster_error *err)
 {
     const struct rank_state *state = saver->parts.state;
-    const struct checkpoint_job job = {job_hash(state->job),     state->job,
-                                       resume->allow_changes,    &saver->changes,
-                                       state->kernels->numerics, *saver->parts.data};
+    const struct checkpoint_job job = {job_hash(state->job), state->job,      resume->allow_changes,
+                                       &saver->changes,      state->numerics, *saver->parts.data};
     bool search = strcmp(resume->from, "auto") == 0;
     double started = clock_seconds();
     *progress = (struct checkpoint_progress){.step = -1};
@@ -316,7 +315,7 @@ static enum muster_status saver_begin(struct saver *saver, const struct saver_mo
         .step = moment->step,
         .job = job_hash(state->job),
         .job_yaml = yaml.data,
-        .numerics = state->kernels->numerics,
+        .numerics = state->numerics,
         .writer_count = saver->parts.comm->size,
         .tokens_seen = moment->tokens_seen,
         .loss_scale = moment->loss_scale,

@@ -358,8 +358,8 @@ static void trainer_forecast(struct trainer *t)
  * sample: the first such rank is named. */
 static enum muster_status trainer_compare_numerics(struct trainer *t, struct muster_error *err)
 {
-    const char *mine = t->state->kernels->numerics;
-    char first[160] = "", other[160] = "";
+    const char *mine = t->state->numerics;
+    char first[sizeof t->state->numerics] = "", other[sizeof t->state->numerics] = "";
     snprintf(first, sizeof first, "%s", mine);
     enum muster_status status = comm_broadcast(t->comm, first, sizeof first, 0, err);
     float others = strncmp(first, mine, sizeof first - 1) != 0 ? 1.0f : 0.0f; /* a sum of ones is exact */
@@ -390,7 +390,7 @@ static void trainer_introduce(struct trainer *t)
                   t->share.job->name, job_precision_name(t->share.job->train.precision),
                   model_type_name(plan->graph->config.type), count, plan->ranks, plan->ranks == 1 ? "" : "s",
                   plan->threads, plan->threads == 1 ? "" : "s", t->comm->node_count,
-                  t->comm->node_count == 1 ? "" : "s", memory, t->state->kernels->numerics);
+                  t->comm->node_count == 1 ? "" : "s", memory, t->state->numerics);
     if (t->comm->size > 1)
         telemetry_say(&t->telemetry, "ranks talk over %s%s", comm_transport(trainer_data_comm(t)),
                       comm_queue_overlaps(t->queue) ? " while they compute" : "");
