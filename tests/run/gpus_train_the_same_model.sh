@@ -41,25 +41,29 @@ write_jobs llama-bf16 "${llama[@]}" train.precision=bf16 train.global_batch_size
 write_jobs mlp-fp32 "${images[@]}"
 write_job gpt-fp16 "${small[@]}" device=cuda comm.backend="$across" train.precision=fp16 train.initial_loss_scale=4194304 \
     train.loss_scale_window=2
+# no overflow, and an optimizer that a forgotten scale would not escape: Adam's moves know no scale
+write_job gpt-sgd-fp16 "${small[@]}" device=cuda comm.backend="$across" train.precision=fp16 \
+    train.initial_loss_scale=1024 optimizer.type=sgd optimizer.lr=0.5
+write_job gpt-sgd-cpu "${small[@]}" optimizer.type=sgd optimizer.lr=0.5
 write_job gpt-late "${small[@]}" device=cuda comm.backend="$across" parallel.overlap_comm=false
 
 same_hash() { must_equal "$1" "$expected" "$hash"; }
 
-# The losses of a run, one a line.
-losses() { numbers "$1" | sed -nE 's/.*"loss": ([0-9.]+),.*/\1/p'; }
+# The losses of a run, or another number of each step, one a line.
+values() { numbers "$1" | sed -nE "s/.*\"${2:-loss}\": ([0-9.e-]+)(,.*)?\$/\1/p"; }
 
-# close_losses A B DIFFERENCE: of each step, relative.
-close_losses() {
-    paste <(losses "$1") <(losses "$2") | awk -v most="$3" '
+# close_values A B DIFFERENCE [KEY]: of each step, relative.
+close_values() {
+    paste <(values "$1" "${4:-}") <(values "$2" "${4:-}") | awk -v most="$3" '
         { difference = ($1 - $2) / $2; if (difference < 0) difference = -difference; if (difference > most) bad = 1 }
-        END { exit bad || NR == 0 }' || fail "$1 and $2: losses differ by more than $3"
+        END { exit bad || NR == 0 }' || fail "$1 and $2: ${4:-loss} differs by more than $3"
 }
 
 for name in gpt-fp32 gpt-bf16 llama-bf16 mlp-fp32; do
     train 1 "$name-cpu"
     train 1 "$name-$across"
     expected=$hash
-    close_losses "$name-$across" "$name-cpu" "$([[ $name == *fp32 ]] && echo 1e-5 || echo 2e-2)"
+    close_values "$name-$across" "$name-cpu" "$([[ $name == *fp32 ]] && echo 1e-5 || echo 2e-2)"
     train 2 "$name-$across" && same_hash "$name on 2 ranks over $across"
     train 3 "$name-mpi" && same_hash "$name on 3 ranks through host memory"
     echo "$name: $expected on 1, 2 and 3 ranks"
@@ -92,6 +96,11 @@ grep -q '"skipped": true' "$folder/gpt-fp16.run/metrics.jsonl" || fail "no step 
 train 2 gpt-fp16 && same_hash "gpt-fp16 on 2 ranks"
 rm -rf "$folder/gpt-fp16.run/checkpoints/step-000000003"
 resume 3 gpt-fp16 && same_hash "gpt-fp16, resumed on 3 ranks"
+
+train 1 gpt-sgd-cpu
+train 1 gpt-sgd-fp16
+close_values gpt-sgd-fp16 gpt-sgd-cpu 1e-3
+close_values gpt-sgd-fp16 gpt-sgd-cpu 2e-2 grad_norm
 
 # A rank that fails by itself waits for nobody, and the job ends with what it says; no watchdog has to find out.
 write_job failing "${small[@]}" device=cuda comm.backend="$across" train.max_steps=30 checkpoint.save_interval=0 \
