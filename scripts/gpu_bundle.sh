@@ -19,7 +19,7 @@ while [ $# -gt 0 ]; do
 done
 out=$(realpath -m "${out:-$here/build/gpu-bundle.tar.gz}")
 programs=("$build"/bin/{muster,muster-worker,bench_products,libmuster_cuda.so})
-tests=("$build"/tests/{test_cuda_{table,backend,products,memory,sum,engine},libmuster_cuda_emulated.so})
+tests=("$build"/tests/{test_cuda_{table,backend,large,memory,sum,engine},libmuster_cuda_emulated.so})
 for file in "${programs[@]}" "${tests[@]}"; do
     [ -e "$file" ] || { echo "gpu_bundle: no $file: build with CUDA and tests first" >&2 && exit 2; }
 done

@@ -104,7 +104,7 @@ speed() {
 if [ -z "$bundle" ]; then
     check 420 "build with CUDA" bash -c 'cmake --preset release -DMUSTER_CUDA=ON -DMUSTER_TESTS=ON &&
         cmake --build --preset release --target muster muster-worker muster_cuda muster_cuda_emulated \
-            test_cuda_table test_cuda_backend test_cuda_products test_cuda_memory test_cuda_sum test_cuda_engine bench_products'
+            test_cuda_table test_cuda_backend test_cuda_large test_cuda_memory test_cuda_sum test_cuda_engine bench_products'
 fi
 libraries_find "$plugin"
 # shellcheck disable=SC2016 # expanded by the inner shell
@@ -114,7 +114,7 @@ test_of 60 "memory, copies, recordings, times" tests/test_cuda_memory
 test_of 90 "products and attention" tests/test_cuda_backend
 test_of 90 "every other operation" tests/test_cuda_table
 [ "$emulated" -eq 1 ] || export MUSTER_TEST_TOKENS=4096
-test_of 60 "large products, to the last bit" tests/test_cuda_products
+test_of 90 "products and attention of real size" tests/test_cuda_large
 test_of 60 "the exact sum in one launch" tests/test_cuda_sum
 test_of 90 "whole models against the reference and PyTorch" tests/test_cuda_engine
 runs_across 200 "same bits on 1, 2, 3, 4 ranks through host memory" mpi

@@ -20,7 +20,7 @@ foreach(kind emulated watched)
     LINKER_LANGUAGE CXX LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 endforeach()
 
-foreach(test test_cuda_backend test_cuda_products test_cuda_table test_cuda_memory)
+foreach(test test_cuda_backend test_cuda_large test_cuda_table test_cuda_memory)
   muster_test(${test} SOURCES ${test}.c compare_device.c ../kernels/cases.c ../kernels/compare_array.c
     LINKS muster_kernels muster_kernels_ref LABELS cuda)
   add_dependencies(${test} muster_cuda_emulated)

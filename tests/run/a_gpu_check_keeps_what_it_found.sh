@@ -18,7 +18,7 @@ stub run <<<'exec "$@"'
 stub build/tests/test_cuda_memory <<<'echo all is well; echo "muster: warning: it is slower" >&2'
 stub build/tests/test_cuda_backend <<<'sleep 600'
 stub build/tests/test_cuda_table <<<'echo wrong in the third digit; exit 3'
-stub build/tests/test_cuda_products <<<'echo every bit'
+stub build/tests/test_cuda_large <<<'echo every bit'
 # shellcheck disable=SC2016
 stub build/tests/test_cuda_sum <<<'grep -q "third digit" "$FOUND/log.txt" && grep -q "^| every other" "$FOUND/table.md"'
 stub build/tests/test_cuda_engine <<<'echo no such device; exit 77'
@@ -47,7 +47,7 @@ every library is there: good
 memory, copies, recordings, times: good, but: it is slower
 products and attention: STOPPED at its time limit
 every other operation: FAILED, exit code 3
-large products, to the last bit: good
+products and attention of real size: good
 the exact sum in one launch: good
 whole models against the reference and PyTorch: skipped: no such device
 EOF

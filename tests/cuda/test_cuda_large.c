@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT
  *
- * The products of a step at the sizes that a step has, for which a library takes other algorithms than for
- * those of test_cuda_backend.c. Factors are -1, 0 and 1, so that every sum is exact in any order and any
- * dtype and one wrong element shows; nobody multiplies matrices to know: a product times a vector is one
- * factor times (the other times the vector) (Freivalds, "Fast probabilistic algorithms", 1979).
- * MUSTER_TEST_TOKENS=4096 brings the sizes of GPT-2 124M; without it they are small enough for an emulated
- * device.
+ * Products and attention at the sizes that a step has, for which libraries take other algorithms than for
+ * those of test_cuda_backend.c, and for which the reference takes minutes. MUSTER_TEST_TOKENS=4096 brings the
+ * sizes of GPT-2 124M and of a Llama; without it they are small enough for an emulated device.
+ *
+ *   products    Factors are -1, 0 and 1, so that every sum is exact in any order and any dtype and one wrong
+ *               element shows. Nobody multiplies matrices to know: a product times a vector is one factor
+ * times (the other times the vector) (Freivalds, "Fast probabilistic algorithms", 1979). attention   The
+ * library's, in 16 bits, is held against our own kernel's, in fp32, on the same numbers.
  */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "tests/cuda/tolerance.h"
 #include "tests/kernels/compare.h"
+#include "tests/kernels/compare_array.h"
 #include "tests/suite.h"
 
 /* A matrix of -1, 0 and 1 (16 bits on the device), or a result. */
@@ -223,13 +226,148 @@ START_TEST(products_as_large_as_a_step_s_are_exact)
 }
 END_TEST
 
+/* What attention reads and writes, with room for each on the device. */
+enum { LONG_QKV, LONG_Y, LONG_LSE, LONG_DY, LONG_DQKV, LONG_COUNT };
+
+struct long_attention {
+    struct ops_attention_shape shape;
+    int64_t count[LONG_COUNT];
+    float *judged[LONG_COUNT], *got[LONG_COUNT];
+};
+
+static void long_attention_init(struct long_attention *l, const struct ops_attention_shape *s)
+{
+    const int64_t rows = s->batch * s->sequence, packed = rows * (s->heads + 2 * s->kv_heads) * s->head_width;
+    const int64_t y = rows * s->heads * s->head_width;
+    *l = (struct long_attention){*s, {packed, y, rows * s->heads, y, packed}, {NULL}, {NULL}};
+    for (int i = 0; i < LONG_COUNT; i++) {
+        l->judged[i] = alloc_zeroed((size_t)l->count[i], sizeof(float));
+        l->got[i] = alloc_zeroed((size_t)l->count[i], sizeof(float));
+        ck_assert(l->judged[i] != NULL && l->got[i] != NULL);
+    }
+    rng_uniform_fill(rng_key_make(11, 0, 0, 0), -2.0f, 2.0f, l->judged[LONG_QKV], (uint64_t)packed);
+    rng_uniform_fill(rng_key_make(12, 0, 0, 0), -1.0f, 1.0f, l->judged[LONG_DY], (uint64_t)y);
+}
+
+static enum dtype long_dtype(enum dtype dtype, int array)
+{
+    return array == LONG_LSE ? DTYPE_F32 : dtype;
+}
+
+/* To 16 bits or back. */
+static void long_convert(enum dtype dtype, int64_t count, float *values, uint16_t *bits, bool back)
+{
+    for (int64_t i = 0; i < count; i++) {
+        if (!back)
+            bits[i] = dtype == DTYPE_BF16 ? dtype_bf16_from_f32(values[i]) : dtype_f16_from_f32(values[i]);
+        else
+            values[i] = dtype == DTYPE_BF16 ? dtype_f32_from_bf16(bits[i]) : dtype_f32_from_f16(bits[i]);
+    }
+}
+
+/* Forward and backward on the inputs in `values`, which then holds the outputs too; unwritten ones are NaN.
+ */
+static void long_attention_run(const struct long_attention *l, enum dtype dtype, float *const values[])
+{
+    struct kernels *k = compare_subject();
+    struct muster_error err = {0};
+    void *device[LONG_COUNT];
+    for (int i = 0; i < LONG_COUNT; i++) {
+        const enum dtype type = long_dtype(dtype, i);
+        const int64_t bytes = l->count[i] * (int64_t)dtype_size(type);
+        void *before = alloc_zeroed((size_t)bytes, 1);
+        ck_assert_ptr_nonnull(before);
+        if (i != LONG_QKV && i != LONG_DY)
+            memset(before, 0xff, (size_t)bytes);
+        else if (type == DTYPE_F32)
+            memcpy(before, values[i], (size_t)bytes);
+        else
+            long_convert(type, l->count[i], values[i], before, false);
+        ok(kernels_memory_allocate(k, bytes, &device[i], &err), &err);
+        ok(kernels_copy_to_device(k, device[i], before, bytes, &err), &err);
+        alloc_free(before);
+    }
+    const struct attention_args a = {.dtype = dtype,
+                                     .batch = l->shape.batch,
+                                     .sequence = l->shape.sequence,
+                                     .heads = l->shape.heads,
+                                     .kv_heads = l->shape.kv_heads,
+                                     .head_width = l->shape.head_width,
+                                     .qkv = device[LONG_QKV],
+                                     .y = device[LONG_Y],
+                                     .lse = device[LONG_LSE],
+                                     .dy = device[LONG_DY],
+                                     .dqkv = device[LONG_DQKV]};
+    ok(kernels_attention_forward(k, &a, &err), &err);
+    ok(kernels_attention_backward(k, &a, &err), &err);
+    for (int i = 0; i < LONG_COUNT; i++) {
+        const enum dtype type = long_dtype(dtype, i);
+        const int64_t bytes = l->count[i] * (int64_t)dtype_size(type);
+        uint16_t *bits = alloc_zeroed((size_t)bytes, 1);
+        ck_assert_ptr_nonnull(bits);
+        ok(kernels_copy_to_host(k, type == DTYPE_F32 ? (void *)values[i] : bits, device[i], bytes, &err),
+           &err);
+        if (type != DTYPE_F32)
+            long_convert(type, l->count[i], values[i], bits, true);
+        alloc_free(bits);
+        kernels_memory_free(k, device[i], bytes);
+    }
+}
+
+/* The largest errors are those of early rows, of few and large terms, and the size of the whole falls as rows
+ * grow longer: up to 3 roundings of y and 12 of a gradient over 2048 positions. */
+static void long_attention_check(const struct long_attention *l, enum dtype dtype)
+{
+    const double tolerance[LONG_COUNT] = {0, 2.0 * tolerance_attention(dtype), 2e-5, 0,
+                                          2.0 * tolerance_attention_gradient(dtype)};
+    for (int i = 0; i < LONG_COUNT; i++) {
+        const struct compare_array array = {COMPARE_OUTPUT, DTYPE_F32, l->count[i], tolerance[i], 0, 0, NULL};
+        compare_array_close_enough("attention of real size", &array, l->judged[i], l->got[i], i);
+    }
+}
+
+/* The third is one whose gradient is taken in slices, the last one fills no tile. */
+START_TEST(attention_as_large_as_a_step_s_agrees_with_our_own)
+{
+    static const struct ops_attention_shape large[] = {
+        {2, 1024, 12, 12, 64}, {1, 2048, 32, 8, 128}, {1, 4096, 32, 8, 128}, {3, 1000, 12, 12, 64}};
+    static const struct ops_attention_shape small[] = {
+        {2, 64, 3, 3, 16}, {1, 96, 4, 2, 24}, {1, 130, 4, 1, 8}, {3, 45, 2, 2, 16}};
+    const struct ops_attention_shape *s = tokens_wanted() < 1024 ? &small[_i % 4] : &large[_i % 4];
+    const enum dtype dtype = _i / 4 ? DTYPE_F16 : DTYPE_BF16;
+    const struct ops_device_limits limits = {s->batch * s->sequence, s->head_width * s->heads, 1, s->heads,
+                                             *s};
+    const int64_t scratch_bytes = ops_device_scratch_bytes(&limits);
+    struct kernels *k = compare_subject(), before = *k;
+    struct muster_error err = {0};
+    struct long_attention l;
+    ok(kernels_memory_allocate(k, scratch_bytes, &k->scratch, &err), &err);
+    k->scratch_bytes = scratch_bytes;
+    long_attention_init(&l, s);
+    memcpy(l.got[LONG_QKV], l.judged[LONG_QKV], (size_t)l.count[LONG_QKV] * sizeof(float));
+    memcpy(l.got[LONG_DY], l.judged[LONG_DY], (size_t)l.count[LONG_DY] * sizeof(float));
+    long_attention_run(&l, dtype, l.got);
+    memcpy(l.judged[LONG_QKV], l.got[LONG_QKV], (size_t)l.count[LONG_QKV] * sizeof(float));
+    memcpy(l.judged[LONG_DY], l.got[LONG_DY], (size_t)l.count[LONG_DY] * sizeof(float));
+    long_attention_run(&l, DTYPE_F32, l.judged);
+    long_attention_check(&l, dtype);
+    for (int i = 0; i < LONG_COUNT; i++) {
+        alloc_free(l.judged[i]);
+        alloc_free(l.got[i]);
+    }
+    kernels_memory_free(k, k->scratch, scratch_bytes);
+    k->scratch = before.scratch, k->scratch_bytes = before.scratch_bytes;
+}
+END_TEST
+
 int main(void)
 {
-    Suite *suite = suite_create("cuda_products");
-    TCase *products = tcase_create("products");
-    tcase_add_unchecked_fixture(products, compare_open, compare_close);
-    tcase_set_timeout(products, 0);
-    tcase_add_loop_test(products, products_as_large_as_a_step_s_are_exact, 0, 16);
-    suite_add_tcase(suite, products);
+    Suite *suite = suite_create("cuda_large");
+    TCase *large = tcase_create("large");
+    tcase_add_unchecked_fixture(large, compare_open, compare_close);
+    tcase_set_timeout(large, 0);
+    tcase_add_loop_test(large, products_as_large_as_a_step_s_are_exact, 0, 16);
+    tcase_add_loop_test(large, attention_as_large_as_a_step_s_agrees_with_our_own, 0, 5);
+    suite_add_tcase(suite, large);
     return suite_run(suite);
 }
