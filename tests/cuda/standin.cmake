@@ -2,7 +2,7 @@
 # cuBLASLt and one for cuDNN's plans. Tests name it in MUSTER_CUDA_PLUGIN; on a machine with a GPU they can be given
 # the real one.
 get_property(plugin_sources GLOBAL PROPERTY MUSTER_CUDA_SOURCES)
-if(CUDNN_INCLUDE_DIR)
+if(CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY)
   get_property(attention GLOBAL PROPERTY MUSTER_CUDNN_SOURCES)
   list(FILTER attention INCLUDE REGEX "cuda_sdpa\\.c$")
   list(APPEND attention standin/cudnn_standin.c)
@@ -11,7 +11,7 @@ else()
 endif()
 foreach(kind emulated watched)
   add_library(muster_cuda_${kind} MODULE ${plugin_sources} ${attention} standin/cublaslt_standin.c)
-  if(CUDNN_INCLUDE_DIR)
+  if(CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY)
     target_include_directories(muster_cuda_${kind} SYSTEM PRIVATE ${CUDNN_INCLUDE_DIR})
   endif()
   target_link_libraries(muster_cuda_${kind} PRIVATE muster_cuda_kernels_${kind} muster_base muster_options)

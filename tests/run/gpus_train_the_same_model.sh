@@ -41,9 +41,9 @@ write_jobs llama-bf16 "${llama[@]}" train.precision=bf16 train.global_batch_size
 write_jobs mlp-fp32 "${images[@]}"
 write_job gpt-fp16 "${small[@]}" device=cuda comm.backend="$across" train.precision=fp16 train.initial_loss_scale=4194304 \
     train.loss_scale_window=2
-# no overflow, and an optimizer that a forgotten scale would not escape: Adam's moves know no scale
+# no overflow, another scale each step, and an optimizer that a forgotten one would not escape: Adam's moves know none
 write_job gpt-sgd-fp16 "${small[@]}" device=cuda comm.backend="$across" train.precision=fp16 \
-    train.initial_loss_scale=1024 optimizer.type=sgd optimizer.lr=0.5
+    train.initial_loss_scale=1024 train.loss_scale_window=1 optimizer.type=sgd optimizer.lr=0.5
 write_job gpt-sgd-cpu "${small[@]}" optimizer.type=sgd optimizer.lr=0.5
 write_job gpt-late "${small[@]}" device=cuda comm.backend="$across" parallel.overlap_comm=false
 
