@@ -64,8 +64,8 @@ struct ops_device_limits {
  * Scratch bytes of the CUDA back end: OPS_GEMM_WORKSPACE_BYTES + 512·row_width_max + 8·(vocabulary +
  * tokens) + 4·tokens·heads, rounded up to 256. Operations follow one another on the stream and share the
  * block, each from its start: the first part serves cuBLASLt and the partial sums over chunks of rows (for
- * rows wider than 65536, 512 bytes a column); the rest is the token lists of the embedding's gradient and the
- * row sums of the attention's. At least what ops_attention_slice needs.
+ * rows wider than 65536, 512 bytes a column); the rest is the token lists of the embedding's gradient, the
+ * row sums of the attention's and those that come with a product. At least what ops_attention_slice needs.
  */
 int64_t ops_device_scratch_bytes(const struct ops_device_limits *limits);
 

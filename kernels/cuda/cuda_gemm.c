@@ -10,6 +10,13 @@
  * nothing is allocated after creation; a full table forgets, and the library gives the same answer again. It
  * may not be asked while the stream is recorded (13.3 fails then): what is recorded has run before.
  *
+ * Row sums ride along (BGRADB) only where the library takes for them the algorithm that it takes without
+ * them: on Hopper a product that is handed to a kernel of an older kind loses ten times what a pass over dy
+ * costs, and such a fall has been met (NVIDIA/CUDALibrarySamples issue 90, A100, 11.7); where nothing falls,
+ * on an RTX 5090 with 13.3, the products of GPT-2 124M with their sums were seen to take a quarter to a third
+ * less this way. The sums are of the library's B, our a, over k, unscaled, in c's type; cuBLASLt 13.0 refuses
+ * them for a B that is not transposed (seen on an RTX 3060).
+ *
  * Split sums are allowed only where the parts are kept in fp32 and added in a fixed order, and only over
  * whole pieces: cuBLASLt 12.8 to 13.2 is reported to leave the last k % 64 terms out of some split sums
  * (github.com/facebookexperimental/triton/pull/2767).
@@ -91,7 +98,16 @@ static int64_t gemm_alignment(const void *pointer)
 
 static const void *gemm_extra(const struct cuda_product *p)
 {
-    return p->epilogue == CUDA_GEMM_BIAS ? p->bias : p->epilogue == CUDA_GEMM_GELU_SLOPE ? p->slope_at : NULL;
+    switch (p->epilogue) {
+    case CUDA_GEMM_BIAS:
+        return p->bias;
+    case CUDA_GEMM_GELU_SLOPE:
+        return p->slope_at;
+    case CUDA_GEMM_BIAS_GRADIENT:
+        return p->row_sums;
+    default:
+        return NULL;
+    }
 }
 
 static struct gemm_key gemm_key_of(const struct cuda_kernels *k, const struct cuda_product *p)
@@ -143,21 +159,21 @@ static struct gemm_entry *gemm_find(struct cuda_gemm *gemm, const struct gemm_ke
 
 static cublasStatus_t gemm_set_extra(struct gemm_entry *entry, const void *pointer)
 {
-    if (entry->key.epilogue == CUDA_GEMM_BIAS)
-        return GEMM_SET(entry, BIAS_POINTER, pointer);
-    if (entry->key.epilogue == CUDA_GEMM_GELU_SLOPE)
-        return GEMM_SET(entry, EPILOGUE_AUX_POINTER, pointer);
-    return CUBLAS_STATUS_SUCCESS;
+    if (entry->key.epilogue == CUDA_GEMM_PLAIN)
+        return CUBLAS_STATUS_SUCCESS;
+    return entry->key.epilogue == CUDA_GEMM_GELU_SLOPE ? GEMM_SET(entry, EPILOGUE_AUX_POINTER, pointer)
+                                                       : GEMM_SET(entry, BIAS_POINTER, pointer);
 }
 
 static cublasStatus_t gemm_describe_epilogue(struct gemm_entry *entry)
 {
     static const uint32_t epilogues[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS,
-                                         CUBLASLT_EPILOGUE_DGELU};
+                                         CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_BGRADB};
     const uint32_t epilogue = epilogues[entry->key.epilogue];
     const int32_t type = (int32_t)gemm_type((enum dtype)entry->key.out);
     cublasStatus_t result = GEMM_SET(entry, EPILOGUE, epilogue);
-    if (result == CUBLAS_STATUS_SUCCESS && entry->key.epilogue == CUDA_GEMM_BIAS)
+    if (result == CUBLAS_STATUS_SUCCESS &&
+        (entry->key.epilogue == CUDA_GEMM_BIAS || entry->key.epilogue == CUDA_GEMM_BIAS_GRADIENT))
         result = GEMM_SET(entry, BIAS_DATA_TYPE, type);
     if (result == CUBLAS_STATUS_SUCCESS && entry->key.epilogue == CUDA_GEMM_GELU_SLOPE)
         result = GEMM_SET(entry, EPILOGUE_AUX_LD, entry->key.n);
@@ -258,14 +274,40 @@ static enum muster_status gemm_entry_fill(const struct cuda_gemm *gemm, struct g
     enum muster_status status = gemm_check(result, "describe a product", err);
     if (status != MUSTER_OK)
         return status;
-    status = gemm_check(gemm_choose(gemm, entry), "choose an algorithm", err);
+    return gemm_check(gemm_choose(gemm, entry), "choose an algorithm", err);
+}
+
+/* The kind of kernel, of which tiles and the like are variants; -1 for none. */
+static int32_t gemm_kind(const struct gemm_entry *entry)
+{
+    int32_t kind = -1;
+    size_t written = 0;
+    if (!entry->supported ||
+        cublasLtMatmulAlgoConfigGetAttribute(&entry->algorithm, CUBLASLT_ALGO_CONFIG_ID, &kind, sizeof kind,
+                                             &written) != CUBLAS_STATUS_SUCCESS)
+        return -1;
+    return kind;
+}
+
+static enum muster_status gemm_entry_make(const struct cuda_gemm *gemm, struct gemm_entry *entry,
+                                          const struct gemm_key *key, struct muster_error *err)
+{
+    enum muster_status status = gemm_entry_fill(gemm, entry, key, err);
+    if (status == MUSTER_OK && entry->supported && key->epilogue == CUDA_GEMM_BIAS_GRADIENT) {
+        struct gemm_entry plain;
+        struct gemm_key without = *key;
+        without.epilogue = CUDA_GEMM_PLAIN;
+        without.extra_alignment = gemm_alignment(NULL);
+        status = gemm_entry_fill(gemm, &plain, &without, err);
+        entry->supported = gemm_kind(entry) == gemm_kind(&plain) && gemm_kind(&plain) >= 0;
+    }
     entry->used = status == MUSTER_OK;
     return status;
 }
 
 static enum muster_status gemm_unsupported(const struct cuda_product *p, struct muster_error *err)
 {
-    static const char *const epilogues[] = {"", " with a bias", " with the slope of GELU"};
+    static const char *const epilogues[] = {"", " with a bias", " with the slope of GELU", " with row sums"};
     return muster_error_set(err, MUSTER_ERR_UNSUPPORTED,
                             "cuda: cuBLASLt has no algorithm for a product of %" PRId64 " x %" PRId64
                             " x %" PRId64 " in %s%s",
@@ -280,7 +322,7 @@ enum muster_status cuda_gemm_run(struct cuda_kernels *k, const struct cuda_produ
     struct gemm_entry *entry = gemm_find(k->gemm, &key);
     enum muster_status status = MUSTER_OK;
     if (!entry->used)
-        status = gemm_entry_fill(k->gemm, entry, &key, err);
+        status = gemm_entry_make(k->gemm, entry, &key, err);
     if (status != MUSTER_OK)
         return status;
     if (!entry->supported)

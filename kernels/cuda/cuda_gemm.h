@@ -11,15 +11,16 @@
 /** What happens to a finished sum before it is rounded. */
 enum cuda_gemm_epilogue {
     CUDA_GEMM_PLAIN = 0,
-    CUDA_GEMM_BIAS,      /* + bias[column] */
-    CUDA_GEMM_GELU_SLOPE /* · derivative of GELU (tanh form) at slope_at[row, column] */
+    CUDA_GEMM_BIAS,         /* + bias[column] */
+    CUDA_GEMM_GELU_SLOPE,   /* · derivative of GELU (tanh form) at slope_at[row, column] */
+    CUDA_GEMM_BIAS_GRADIENT /* c as it is; besides, row_sums[row] = sum over k of op(a)[row, k] */
 };
 
 /** c = op(a) · op(b), or c += where `accumulate`; op(a) is [m, k], op(b) is [k, n], sums are fp32. */
 struct cuda_product {
     enum dtype in, out;
     bool transpose_a, transpose_b; /* stored as [k, m] and [n, k] */
-    bool accumulate;               /* with CUDA_GEMM_PLAIN only */
+    bool accumulate;               /* c, never row_sums; with CUDA_GEMM_PLAIN and BIAS_GRADIENT only */
     enum cuda_gemm_epilogue epilogue;
     int64_t m, n, k;
     const void *a, *b;
@@ -27,6 +28,7 @@ struct cuda_product {
     int64_t a_stride, b_stride, c_stride; /* elements from one stored row to the next */
     const void *bias;                     /* [n], dtype `out` */
     const void *slope_at;                 /* [m, n] dense, dtype `out` */
+    void *row_sums;                       /* [m], dtype `out` */
 };
 
 enum muster_status cuda_gemm_create(bool allow_tf32, struct cuda_gemm **out, struct muster_error *err);
@@ -39,5 +41,17 @@ void cuda_gemm_destroy(struct cuda_gemm *gemm);
  */
 enum muster_status cuda_gemm_run(struct cuda_kernels *k, const struct cuda_product *p,
                                  struct muster_error *err);
+
+/**
+ * dw += dyᵀ · x, and dbias (or NULL) += the sums over dy's rows (cuda_linear.c). dy is [tokens, out_width] in
+ * rows of dy_stride elements; x is [tokens, in_width] and dw [out_width, in_width], dense; fp32 results.
+ */
+struct cuda_weight_args {
+    enum dtype dtype;
+    int64_t tokens, in_width, out_width, dy_stride;
+    const void *dy, *x;
+    float *dw, *dbias;
+};
+CUDA_OPERATION(weight_gradient, cuda_weight_args);
 
 #endif

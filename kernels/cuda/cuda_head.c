@@ -89,15 +89,18 @@ static enum muster_status cuda_head_gradients(const struct cuda_head *h, struct 
     enum muster_status status = cuda_gemm_run(cuda_kernels_from(h->k), &p, err);
     if (status != MUSTER_OK)
         return status;
-    struct cuda_product q = {.in = a->dtype, .out = DTYPE_F32, .transpose_a = true, .accumulate = true};
-    q.m = a->vocabulary, q.n = a->width, q.k = h->rows;
-    q.a = h->dlogits, q.a_stride = h->stride;
-    q.b = cuda_head_at(h, a->x, h->from * a->width), q.b_stride = a->width;
-    q.c = a->dw, q.c_stride = a->width;
-    status = cuda_gemm_run(cuda_kernels_from(h->k), &q, err);
-    if (status != MUSTER_OK || a->dbias == NULL)
-        return status;
-    return cuda_bias_gradient(h->k, a->dtype, h->dlogits, h->rows, a->vocabulary, h->stride, a->dbias, err);
+    const struct cuda_weight_args weight = {
+        .dtype = a->dtype,
+        .tokens = h->rows,
+        .in_width = a->width,
+        .out_width = a->vocabulary,
+        .dy_stride = h->stride,
+        .dy = h->dlogits,
+        .x = cuda_head_at(h, a->x, h->from * a->width),
+        .dw = a->dw,
+        .dbias = a->dbias,
+    };
+    return cuda_weight_gradient(h->k, &weight, err);
 }
 
 enum muster_status cuda_head_loss(struct kernels *k, const struct head_loss_args *a, struct muster_error *err)

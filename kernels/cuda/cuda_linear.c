@@ -9,7 +9,10 @@
  * recomputation. Our kernel runs over the stored values instead: one more pass over [tokens, out_width].
  *   slope of GELU    fused where the values are 16 bits wide and the library has an algorithm: dx is the only
  *                    thing stored, and every mode of recomputation takes this same way.
- *   bias gradient    our kernel, always: the library's epilogue overwrites where dbias is added to.
+ *   bias gradient    with the weights' (BGRADB), in fp32 into a row of scratch, which is then added to dbias:
+ * the epilogue overwrites. Our kernel where the library has none or cuda_gemm.c passes it over. Not with the
+ * slope of GELU (DGELU_BGRAD): its sums have the type of its output (cublasLt.h, BIAS_POINTER), so that a sum
+ * over all tokens would be rounded to 16 bits, and they run across tiles instead of within one.
  */
 #include "kernels/cuda/cuda_gemm.h"
 
@@ -100,16 +103,44 @@ enum muster_status cuda_linear_backward_input(struct kernels *k, const struct li
     return status == MUSTER_OK && sloped ? cuda_linear_slope(k, a, err) : status;
 }
 
-enum muster_status cuda_linear_backward_weight(struct kernels *k, const struct linear_args *a,
-                                               struct muster_error *err)
+enum muster_status cuda_weight_gradient(struct kernels *k, const struct cuda_weight_args *a,
+                                        struct muster_error *err)
 {
     struct cuda_product p = {.in = a->dtype, .out = DTYPE_F32, .transpose_a = true, .accumulate = true};
     p.m = a->out_width, p.n = a->in_width, p.k = a->tokens;
-    p.a = a->dy, p.a_stride = a->out_width;
+    p.a = a->dy, p.a_stride = a->dy_stride;
     p.b = a->x, p.b_stride = a->in_width;
     p.c = a->dw, p.c_stride = a->in_width;
+    if (a->dbias == NULL)
+        return cuda_gemm_run(cuda_kernels_from(k), &p, err);
+    if (k->scratch_bytes >= OPS_GEMM_WORKSPACE_BYTES + a->out_width * 4) { /* behind the work memory */
+        float *row = (float *)((char *)k->scratch + OPS_GEMM_WORKSPACE_BYTES);
+        p.epilogue = CUDA_GEMM_BIAS_GRADIENT;
+        p.row_sums = row;
+        enum muster_status fused = cuda_gemm_run(cuda_kernels_from(k), &p, err);
+        if (fused == MUSTER_OK)
+            return cuda_add(k, a->dbias, row, a->out_width, err);
+        if (fused != MUSTER_ERR_UNSUPPORTED)
+            return fused;
+        p.epilogue = CUDA_GEMM_PLAIN;
+    }
     enum muster_status status = cuda_gemm_run(cuda_kernels_from(k), &p, err);
-    if (status != MUSTER_OK || a->dbias == NULL)
+    if (status != MUSTER_OK)
         return status;
-    return cuda_bias_gradient(k, a->dtype, a->dy, a->tokens, a->out_width, a->out_width, a->dbias, err);
+    return cuda_bias_gradient(k, a->dtype, a->dy, a->tokens, a->out_width, a->dy_stride, a->dbias, err);
+}
+
+enum muster_status cuda_linear_backward_weight(struct kernels *k, const struct linear_args *a,
+                                               struct muster_error *err)
+{
+    const struct cuda_weight_args weight = {.dtype = a->dtype,
+                                            .tokens = a->tokens,
+                                            .in_width = a->in_width,
+                                            .out_width = a->out_width,
+                                            .dy_stride = a->out_width,
+                                            .dy = a->dy,
+                                            .x = a->x,
+                                            .dw = a->dw,
+                                            .dbias = a->dbias};
+    return cuda_weight_gradient(k, &weight, err);
 }

@@ -2,9 +2,10 @@
  *
  * How fast each matrix product of a micro-step of GPT-2 124M is on a GPU, alone, as a share of the largest
  * rate that products reach there: which of them run badly is not to be seen in the time of a step. Products
- * come with what the back end does around them (bias, GELU, its slope, the bias's gradient); the head also
- * with the loss, for the vocabulary as it is and for the next multiple of 128. A program to look at, not a
- * test; MUSTER_CUDA_PLUGIN names another plug-in, as everywhere.
+ * come with what the back end does around them (bias, GELU, its slope, the bias's gradient, weights also
+ * without it: the difference is its price); the head also with the loss, for the vocabulary as it is and for
+ * the next multiple of 128. A program to look at, not a test; MUSTER_CUDA_PLUGIN names another plug-in, as
+ * everywhere.
  *
  *   bench_products [TOKENS [RUNS]]      16384 and 20
  */
@@ -63,6 +64,14 @@ static enum muster_status bench_input(struct bench *b, const struct product *p, 
     return kernels_linear_backward_input(b->k, &a, err);
 }
 
+static enum muster_status bench_weight_alone(struct bench *b, const struct product *p,
+                                             struct muster_error *err)
+{
+    struct linear_args a = bench_linear(b, p);
+    a.dy = b->block[BLOCK_X], a.x = b->block[BLOCK_Y], a.dw = b->block[BLOCK_DW];
+    return kernels_linear_backward_weight(b->k, &a, err);
+}
+
 static enum muster_status bench_weight(struct bench *b, const struct product *p, struct muster_error *err)
 {
     struct linear_args a = bench_linear(b, p);
@@ -86,6 +95,7 @@ static enum muster_status bench_head(struct bench *b, const struct product *p, s
 #define BENCH_LAYER(name, in, out, activation, input_activation)                                             \
     {name " forward", in, out, activation, ACTIVATION_NONE, bench_forward, 1.0},                             \
         {name " input", in, out, ACTIVATION_NONE, input_activation, bench_input, 1.0},                       \
+        {name " weight, no bias", in, out, ACTIVATION_NONE, ACTIVATION_NONE, bench_weight_alone, 1.0},       \
     {                                                                                                        \
         name " weight", in, out, ACTIVATION_NONE, ACTIVATION_NONE, bench_weight, 1.0                         \
     }

@@ -4,7 +4,8 @@
  * real one on a machine with a GPU) against the reference. Arrays live in device memory with a guard behind
  * each; every operation is called three times, the last time from a recording, and must give the same bits.
  * Guards are looked at after the first call; before each the scratch block is filled with NaN as far as these
- * shapes use it, so that nothing rests on what a call left there.
+ * shapes use it, from its start and behind the libraries' work memory, so that nothing rests on what a call
+ * left there.
  */
 #include "tests/kernels/compare.h"
 
@@ -119,6 +120,15 @@ static void compare_device_release(const struct compare_array *arrays, int array
                             (int64_t)compare_array_bytes(&arrays[i]) + COMPARE_GUARD);
 }
 
+static void compare_poison(const char *label)
+{
+    struct muster_error err = {0};
+    for (int64_t at = 0; at <= OPS_GEMM_WORKSPACE_BYTES; at += OPS_GEMM_WORKSPACE_BYTES)
+        compare_ok(kernels_copy_to_device(compare.subject, (char *)compare.scratch + at, compare.poison,
+                                          COMPARE_SCRATCH_POISONED, &err),
+                   &err, label);
+}
+
 /* Calls from a recording: nothing may have happened before it is run. */
 static void compare_record(const char *label, const struct compare_array *arrays, int array_count,
                            compare_call call, const void *shape, void *before[], void *device[])
@@ -170,9 +180,7 @@ void compare_run(const char *label, const struct compare_array *arrays, int arra
     for (int pass = COMPARE_FIRST; pass < COMPARE_PASSES; pass++) {
         compare_arrays_create(arrays, array_count, got[pass]);
         compare_move(label, arrays, array_count, before, device, true);
-        compare_ok(kernels_copy_to_device(compare.subject, compare.scratch, compare.poison,
-                                          COMPARE_SCRATCH_POISONED, &err),
-                   &err, label);
+        compare_poison(label);
         if (pass == COMPARE_RECORDED)
             compare_record(label, arrays, array_count, call, shape, before, device);
         else

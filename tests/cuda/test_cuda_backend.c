@@ -6,6 +6,7 @@
  */
 #include <stdio.h>
 
+#include "kernels/cuda/cuda_plugin.h"
 #include "tests/cuda/tolerance.h"
 #include "tests/kernels/cases.h"
 #include "tests/suite.h"
@@ -134,6 +135,39 @@ START_TEST(the_gradient_of_linear_weights_is_added_and_agrees_with_the_reference
             label_of(label, "linear_backward_weight", size, variant);
             compare_run(label, arrays, 4, linear_weight_call, &s);
         }
+    }
+}
+END_TEST
+
+/* The library's sums where it has them, ours where it has none, where it would take another kind of kernel
+ * for them, where it refuses at the last moment, and where the row does not fit behind the work memory. */
+START_TEST(row_sums_come_with_the_product_where_that_costs_nothing)
+{
+    static const struct {
+        int64_t out_width, in_width, spare;
+        bool fused;
+    } cases[] = {{64, 48, 256, true},  {88, 24, 352, true},  {64, 48, 252, false},  {60, 48, 256, false},
+                 {72, 48, 512, false}, {64, 45, 256, false}, {640, 48, 2560, true}, {640, 48, 2559, false}};
+    struct kernels *k = compare_subject();
+    const int64_t scratch_bytes = k->scratch_bytes;
+    int *fused = cuda_plugin_symbol("cublaslt_standin_row_sums");
+    for (int variant = 0; variant < 3; variant++) {
+        const struct linear_shape s = {.dtype = tolerance_dtypes[variant],
+                                       .tokens = 50,
+                                       .in_width = cases[_i].in_width,
+                                       .out_width = cases[_i].out_width};
+        const struct compare_array arrays[] = {
+            {COMPARE_INPUT, s.dtype, s.tokens * s.out_width, 0, -1, 1, NULL},
+            {COMPARE_INPUT, s.dtype, s.tokens * s.in_width, 0, -1, 1, NULL},
+            {COMPARE_UPDATE, DTYPE_F32, s.out_width * s.in_width, tolerance_of(DTYPE_F32), 0, 0, NULL},
+            {COMPARE_UPDATE, DTYPE_F32, s.out_width, tolerance_of(DTYPE_F32), 0, 0, NULL},
+        };
+        const int before = fused != NULL ? *fused : 0;
+        k->scratch_bytes = OPS_GEMM_WORKSPACE_BYTES + cases[_i].spare;
+        compare_run("row sums", arrays, 4, linear_weight_call, &s);
+        k->scratch_bytes = scratch_bytes;
+        if (fused != NULL)
+            ck_assert_int_eq(*fused - before, cases[_i].fused ? 3 : 0);
     }
 }
 END_TEST
@@ -390,6 +424,7 @@ int main(void)
     tcase_add_test(products, a_linear_layer_agrees_with_the_reference);
     tcase_add_test(products, the_gradient_of_a_linear_input_agrees_with_the_reference);
     tcase_add_test(products, the_gradient_of_linear_weights_is_added_and_agrees_with_the_reference);
+    tcase_add_loop_test(products, row_sums_come_with_the_product_where_that_costs_nothing, 0, 8);
     tcase_add_loop_test(products, a_deep_sum_leaves_nothing_out, 0, 8);
     tcase_add_test(products, recomputing_an_activation_gives_the_bits_that_the_layer_gave);
     tcase_add_test(products, the_head_and_its_loss_agree_with_the_reference);

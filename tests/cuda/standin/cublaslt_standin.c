@@ -6,6 +6,9 @@
  * work memory that it fills with rubbish. It refuses some epilogues for some shapes, so that the ways around
  * them are walked.
  *
+ * Row sums (BGRADB) come for a B that is transposed only, from an algorithm of another kind for some shapes,
+ * and it counts the products that brought them (cublaslt_standin_row_sums).
+ *
  * What the real one is known to do wrong, it does too: it fails to choose while a stream is recorded
  * (13.3), offers algorithms that it then refuses to run, wants vectors of epilogues on 16 bytes whatever was
  * shown when it chose, and leaves the rest of a split sum out (cuda_gemm.c).
@@ -25,8 +28,14 @@ enum {
     STANDIN_VECTOR_ALIGNMENT = 16,
     STANDIN_SPLIT_PIECE = 64,
     STANDIN_TENSOR_TERMS = 8,
+    STANDIN_KIND = 66,
+    STANDIN_KIND_OLD = 21,
     STANDIN_VERSION = 10203
 };
+
+/* Read by tests that find it in the plug-in. */
+__attribute__((visibility("default"))) extern int cublaslt_standin_row_sums;
+int cublaslt_standin_row_sums = 0;
 
 struct standin_operation {
     int32_t transpose_a, transpose_b, bias_type;
@@ -49,6 +58,7 @@ struct standin_algorithm {
     uint64_t problem;
     uint32_t alignment[3];
     uint32_t splits;
+    int32_t kind;
 };
 
 struct standin_problem {
@@ -199,7 +209,15 @@ static bool standin_offers(const struct standin_operation *o, const struct stand
         return c->rows % 8 == 0 && o->bias_type == (int32_t)c->type && o->bias != NULL;
     if (o->epilogue == CUBLASLT_EPILOGUE_DGELU)
         return c->rows % 16 == 0 && c->type != CUDA_R_32F && o->aux_stride % 8 == 0 && o->aux != NULL;
+    if (o->epilogue == CUBLASLT_EPILOGUE_BGRADB)
+        return c->columns % 8 == 0 && o->transpose_b == CUBLAS_OP_T && o->bias_type == (int32_t)c->type &&
+               o->bias != NULL;
     return o->epilogue == CUBLASLT_EPILOGUE_DEFAULT;
+}
+
+static int32_t standin_kind(const struct standin_operation *o, const struct standin_layout *c)
+{
+    return o->epilogue == CUBLASLT_EPILOGUE_BGRADB && c->columns % 3 == 0 ? STANDIN_KIND_OLD : STANDIN_KIND;
 }
 
 /* Epilogues that are offered and then refused. */
@@ -237,12 +255,26 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
         return CUBLAS_STATUS_INVALID_VALUE;
     if (!standin_offers(o, lc) || p->workspace_bytes < STANDIN_WORKSPACE_BYTES)
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    struct standin_algorithm algorithm = {.problem = standin_name(o, la, lb, lc), .splits = p->schemes};
+    struct standin_algorithm algorithm = {
+        .problem = standin_name(o, la, lb, lc), .splits = p->schemes, .kind = standin_kind(o, lc)};
     memcpy(algorithm.alignment, p->alignment, sizeof algorithm.alignment);
     memset(&results[0], 0, sizeof results[0]);
     memcpy(&results[0].algo, &algorithm, sizeof algorithm);
     results[0].workspaceSize = STANDIN_WORKSPACE_BYTES;
     *found = 1;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attribute,
+                                                    void *value, size_t size, size_t *written)
+{
+    struct standin_algorithm algorithm;
+    if (attribute != CUBLASLT_ALGO_CONFIG_ID || size != sizeof algorithm.kind)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(&algorithm, algo, sizeof algorithm);
+    memcpy(value, &algorithm.kind, size);
+    *written = size;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -321,6 +353,18 @@ static void standin_finish(const struct standin_problem *p, int64_t i, int64_t j
     standin_put(p->c.type, p->c_data, at, sum);
 }
 
+/* Over what is there already, as the real one does. */
+static void standin_row_sums(const struct standin_problem *p, const double *b, int64_t k)
+{
+    cublaslt_standin_row_sums++;
+    for (int64_t j = 0; j < p->c.columns; j++) {
+        double sum = 0.0;
+        for (int64_t x = 0; x < k; x++)
+            sum += b[j * k + x];
+        standin_put(p->c.type, (void *)(uintptr_t)p->operation.bias, j, sum);
+    }
+}
+
 static void standin_run(void *data)
 {
     const struct standin_problem *p = data;
@@ -330,11 +374,13 @@ static void standin_run(void *data)
     const int64_t summed = p->splits && k > STANDIN_SPLIT_PIECE ? k - k % STANDIN_SPLIT_PIECE : k;
     double *a = standin_operand(&p->a, p->a_data, a_across);
     double *b = standin_operand(&p->b, p->b_data, b_across);
-    memset(p->workspace, 0xee, STANDIN_WORKSPACE_BYTES);
     for (int64_t j = 0; a != NULL && b != NULL && j < p->c.columns; j++) {
         for (int64_t i = 0; i < p->c.rows; i++)
             standin_finish(p, i, j, standin_sum(p->a.type != CUDA_R_32F, a + i * k, b + j * k, summed));
     }
+    if (b != NULL && p->operation.epilogue == CUBLASLT_EPILOGUE_BGRADB)
+        standin_row_sums(p, b, k);
+    memset(p->workspace, 0xee, STANDIN_WORKSPACE_BYTES); /* and whatever lay there by mistake */
     alloc_free(a);
     alloc_free(b);
 }
