@@ -230,8 +230,9 @@ enum muster_status rank_state_create(const struct job *job, const struct plan *p
         struct muster_error cause = err ? *err : (struct muster_error){0};
         char bytes[32];
         text_format_bytes(bytes, sizeof bytes, state->memory.total_bytes);
-        muster_error_set(err, MUSTER_ERR_NO_MEMORY, "rank %d: the planned %s cannot be allocated: %s", rank,
-                         bytes, cause.text);
+        muster_error_set(err, MUSTER_ERR_NO_MEMORY,
+                         "rank %d: the planned %s cannot be allocated: %s. What helps: %s", rank, bytes,
+                         cause.text, plan_memory_advice(plan));
     }
     if (status)
         goto out;

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/data/data_share.h"
+#include "worker/device_memory.h"
 #include "worker/evaluate.h"
 #include "worker/fault_point.h"
 #include "worker/job_share.h"
@@ -120,10 +121,15 @@ static enum muster_status trainer_build(struct trainer *t, struct muster_error *
     const struct job *job = t->share.job;
     enum muster_status status = rank_state_create(job, t->share.plan, t->comm->rank, &t->device,
                                                   t->options->instruction_set, &t->state, err);
-    if (!status)
+    if (!status) {
         status = device_comm_create(&t->device, job, t->comm, t->state->kernels, &t->device_comm, err);
+        if (status)
+            status = device_memory_explain(&t->device, t->state, status, err);
+    }
     if (!status)
         watchdog_comms_set(t->watchdog, t->comm, t->device_comm);
+    if (!status)
+        status = device_memory_settle(&t->device, t->state, trainer_data_comm(t), err);
     if (!status)
         status = comm_queue_create(trainer_data_comm(t), t->state->kernels, job->parallel.overlap_comm,
                                    &t->queue, err);

@@ -256,6 +256,7 @@ static void rates_fill(const struct cost_work *work, struct cost_prediction *out
 static enum muster_status memory_fill(const struct plan *plan, struct cost_prediction *out,
                                       struct muster_error *err)
 {
+    out->spare_bytes = plan->spare_bytes;
     for (int rank = 0; rank < plan->ranks; rank++) {
         struct plan_memory memory;
         enum muster_status status = plan_rank_memory(plan, rank, &memory, err);

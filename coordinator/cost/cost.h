@@ -35,6 +35,7 @@ struct cost_prediction {
     double tokens_per_s; /* of the whole job; samples for an mlp */
     double mfu;          /* share of the peak of all ranks, recompute not counted; 0 = the peak is unknown */
     int64_t memory_bytes, host_bytes; /* of the rank that needs most, as plan_rank_memory */
+    int64_t spare_bytes;              /* of a GPU beside it, as in the plan */
 };
 
 /**
@@ -46,6 +47,16 @@ enum muster_status cost_predict(const struct plan *plan, const struct machine_pr
                                 struct muster_error *err);
 
 const char *cost_part_name(enum cost_part part);
+
+/** Bytes that the ranks of a device or host need beyond what it has; <= 0 where they fit, 0 where the profile
+ * does not say what it has. */
+double cost_memory_short(const struct cost_prediction *prediction, const struct machine_profile *profile,
+                         const struct cost_cluster *cluster);
+
+/** One line for a person: what a rank needs, what the machine has, and what helps where that is less. */
+void cost_print_memory(const struct cost_prediction *prediction, const struct plan *plan,
+                       const struct machine_profile *profile, const struct cost_cluster *cluster,
+                       struct text *out);
 
 /** For a person: the parts, rates, memory against the machine's, and what of it is assumed. */
 enum muster_status cost_print(const struct cost_prediction *prediction, const struct plan *plan,

@@ -32,23 +32,34 @@ static void print_parts(const struct cost_prediction *prediction, struct text *o
     }
 }
 
-static void print_memory(const struct cost_prediction *prediction, const struct machine_profile *profile,
-                         const struct cost_cluster *cluster, struct text *out)
+double cost_memory_short(const struct cost_prediction *prediction, const struct machine_profile *profile,
+                         const struct cost_cluster *cluster)
 {
-    char bytes[32], held[32], host[32];
+    double ranks = profile->device == MACHINE_CUDA ? 1.0 : (double)cluster->ranks_per_host;
+    double needed = (double)(prediction->memory_bytes + prediction->spare_bytes) * ranks;
+    return profile->memory_bytes > 0.0 ? needed - profile->memory_bytes : 0.0;
+}
+
+void cost_print_memory(const struct cost_prediction *prediction, const struct plan *plan,
+                       const struct machine_profile *profile, const struct cost_cluster *cluster,
+                       struct text *out)
+{
+    char bytes[32];
+    const double missing = cost_memory_short(prediction, profile, cluster);
     text_format_bytes(bytes, sizeof bytes, prediction->memory_bytes);
     text_print(out, "  %-12s %s a rank", "memory", bytes);
-    if (profile->memory_bytes > 0.0) {
-        bool device = profile->device == MACHINE_CUDA;
-        double needed = (double)prediction->memory_bytes * (device ? 1.0 : (double)cluster->ranks_per_host);
-        text_format_bytes(held, sizeof held, (int64_t)profile->memory_bytes);
-        text_print(out, " of the %s of a %s%s", held, device ? "device" : "host",
-                   needed > profile->memory_bytes ? ": DOES NOT FIT" : "");
-    }
-    if (prediction->host_bytes > 0) {
-        text_format_bytes(host, sizeof host, prediction->host_bytes);
-        text_print(out, ", and %s of pinned host memory", host);
-    }
+    text_format_bytes(bytes, sizeof bytes, prediction->spare_bytes);
+    if (prediction->spare_bytes > 0)
+        text_print(out, " and %s to spare", bytes);
+    text_format_bytes(bytes, sizeof bytes, (int64_t)profile->memory_bytes);
+    if (profile->memory_bytes > 0.0)
+        text_print(out, " of the %s of a %s", bytes, profile->device == MACHINE_CUDA ? "device" : "host");
+    text_format_bytes(bytes, sizeof bytes, prediction->host_bytes);
+    if (prediction->host_bytes > 0)
+        text_print(out, ", and %s of pinned host memory", bytes);
+    text_format_bytes(bytes, sizeof bytes, (int64_t)missing);
+    if (missing > 0.0)
+        text_print(out, ": DOES NOT FIT by %s. What helps: %s", bytes, plan_memory_advice(plan));
     text_print(out, "\n");
 }
 
@@ -69,7 +80,7 @@ enum muster_status cost_print(const struct cost_prediction *prediction, const st
     print_parts(prediction, out);
     text_print(out, "  %-12s %s %s/s%s\n", "throughput", rate,
                plan->graph->config.type == MODEL_MLP ? "images" : "tokens", mfu);
-    print_memory(prediction, profile, cluster, out);
+    cost_print_memory(prediction, plan, profile, cluster, out);
     if (assumed.length > 0)
         text_print(out, "  %-12s %s\n", "ASSUMED", assumed.data);
     text_print(out, "  %-12s %s\n", "source", profile->source);
@@ -86,14 +97,14 @@ static json_t *prediction_json(const struct cost_prediction *prediction,
     json_t *parts = json_object();
     for (int part = 0; part < COST_PART_COUNT; part++)
         json_object_set_new(parts, cost_part_name((enum cost_part)part), json_real(prediction->part_s[part]));
-    return json_pack("{s:s,s:s,s:{s:f,s:f,s:f,s:f},s:i,s:i,s:f,s:o,s:f,s:f,s:f,s:I,s:I}", "profile",
+    return json_pack("{s:s,s:s,s:{s:f,s:f,s:f,s:f},s:i,s:i,s:f,s:o,s:f,s:f,s:f,s:I,s:I,s:I}", "profile",
                      profile->name, "source", profile->source, "assumed_efficiency", "matrix",
                      efficiency->matrix, "attention", efficiency->attention, "stream", efficiency->stream,
                      "link", efficiency->link, "hosts", cluster->hosts, "ranks_per_host",
                      cluster->ranks_per_host, "step_s", prediction->step_s, "parts_s", parts, "reduce_s",
                      prediction->reduce_s, "tokens_per_s", prediction->tokens_per_s, "mfu", prediction->mfu,
                      "memory_bytes", (json_int_t)prediction->memory_bytes, "host_bytes",
-                     (json_int_t)prediction->host_bytes);
+                     (json_int_t)prediction->host_bytes, "spare_bytes", (json_int_t)prediction->spare_bytes);
 }
 
 enum muster_status cost_write_json(const struct cost_prediction *prediction,

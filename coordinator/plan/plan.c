@@ -28,6 +28,20 @@ static int64_t plan_chunk_elements(int64_t elements)
     return chunk;
 }
 
+/* What a GPU holds beside the plan, as a reserve: nobody measured it for this program. CUDA's context and the
+ * code that libraries load as they are first called: 1 GiB (contexts of 256 MiB on an RTX 3090 and 426 on an
+ * RTX 6000 Ada were reported: invoke-ai/InvokeAI issue 9413, unslothai/unsloth-zoo pull request 1053). NCCL
+ * between GPUs: 1 GiB, and half a GiB for each rank that this one talks to directly (on 8 H100 1.06 GB before
+ * an all-to-all and 4.34 GB after: NVIDIA/nccl issue 1685), of seven at most: it grows with the channels, not
+ * beyond two hosts (issue 986). */
+static int64_t plan_spare_bytes(const struct job *job, const struct plan_topology *topology)
+{
+    const int64_t gib = (int64_t)1 << 30, peers = topology->ranks > 8 ? 7 : topology->ranks - 1;
+    if (!topology->on_device)
+        return 0;
+    return topology->ranks == 1 || job->comm.backend == JOB_COMM_MPI ? gib : 2 * gib + peers * gib / 2;
+}
+
 static enum muster_status plan_check(const struct job *job, const struct plan_topology *topology,
                                      struct muster_error *err)
 {
@@ -75,6 +89,7 @@ static enum muster_status plan_fill(struct plan *plan, const struct job *job,
     plan->chunk_elements = plan_chunk_elements(plan->graph->param_elements);
     plan->flat_count = plan_round_up(plan->graph->param_elements, plan->chunk_elements);
     plan->chunk_count = plan->flat_count / plan->chunk_elements;
+    plan->spare_bytes = plan_spare_bytes(job, topology);
     plan->state_count = job->optimizer.type == JOB_OPTIMIZER_ADAMW ? 2 : 1;
     plan->step_tokens = job->train.global_batch_size * config->seq_len;
     plan->step_flops = model_flops_per_sample(plan->graph) * (double)job->train.global_batch_size;
@@ -333,4 +348,15 @@ const char *plan_region_name(enum plan_region region)
         [PLAN_REGION_SNAPSHOT] = "checkpoint copy",
     };
     return names[region];
+}
+
+const char *plan_memory_advice(const struct plan *plan)
+{
+    if (!plan->on_device)
+        return "a smaller train.micro_batch_size, train.recompute: full, or fewer ranks on a host";
+    return plan->offload
+               ? "a smaller train.micro_batch_size, train.recompute: full, parallel.zero_stage 3, or "
+                 "more ranks"
+               : "a smaller train.micro_batch_size, train.recompute: full, parallel.zero_stage 2 or "
+                 "3, more ranks, or parallel.offload: optimizer";
 }

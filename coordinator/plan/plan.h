@@ -96,6 +96,8 @@ struct plan {
     int bucket_count;
     struct plan_units units;
     int state_count;     /* optimizer arrays: 1 or 2 */
+    int64_t spare_bytes; /* of its GPU's memory, for CUDA, the libraries and NCCL: a reserve, not a measured
+                            value */
     double step_flops;   /* of the whole job, recompute not counted */
     int64_t step_tokens; /* samples × seq_len */
     struct hash128 hash;
@@ -141,6 +143,8 @@ enum muster_status plan_rank_memory(const struct plan *plan, int rank, struct pl
 int64_t plan_step_bytes_sent(const struct plan *plan, int rank);
 
 const char *plan_region_name(enum plan_region region);
+/** What a person can do where the memory is too small, as the end of a sentence. */
+const char *plan_memory_advice(const struct plan *plan);
 
 /** For a person; `tensors` adds the table of every tensor's place in the arena. */
 enum muster_status plan_print(const struct plan *plan, const struct job *job, bool tensors, struct text *out,

@@ -90,6 +90,12 @@ enum muster_status plan_print(const struct plan *plan, const struct job *job, bo
         if (memory.region[region].bytes)
             text_print(out, "  %-18s %12s\n", plan_region_name(region), bytes);
     }
+    if (plan->spare_bytes > 0) {
+        char bytes[32];
+        text_format_bytes(bytes, sizeof bytes, plan->spare_bytes);
+        text_print(out, "  %-18s %12s  (beside them: CUDA, libraries%s; a reserve, not measured)\n", "spare",
+                   bytes, plan->ranks > 1 ? ", NCCL" : "");
+    }
     if (memory.host_bytes > 0) {
         char bytes[32];
         text_format_bytes(bytes, sizeof bytes, memory.host_bytes);

@@ -491,6 +491,15 @@ START_TEST(the_printed_prediction_says_what_it_assumes_and_what_does_not_fit)
     text_clear(&said);
     ck_assert_int_eq(cost_print(&prediction, plan, &profile, &cluster, &said, &err), MUSTER_OK);
     ck_assert_ptr_nonnull(strstr(said.data, "DOES NOT FIT"));
+    /* what others hold of a GPU counts: 1 GiB, and for NCCL another and half a one for each of 3 peers */
+    ck_assert_int_eq(prediction.spare_bytes, ((int64_t)7 << 30) / 2);
+    profile.memory_bytes = (double)(prediction.memory_bytes + prediction.spare_bytes);
+    ck_assert(cost_memory_short(&prediction, &profile, &cluster) <= 0.0);
+    profile.memory_bytes -= 1048576.0;
+    text_clear(&said);
+    ck_assert_int_eq(cost_print(&prediction, plan, &profile, &cluster, &said, &err), MUSTER_OK);
+    ck_assert_ptr_nonnull(strstr(said.data, " and 3.50 GiB to spare of the "));
+    ck_assert_ptr_nonnull(strstr(said.data, "DOES NOT FIT by 1.00 MiB. What helps: a smaller train.micro"));
     text_release(&said);
     plan_destroy(plan);
 }

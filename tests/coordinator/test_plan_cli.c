@@ -61,6 +61,31 @@ START_TEST(without_a_profile_nothing_is_predicted)
 }
 END_TEST
 
+START_TEST(what_a_gpu_keeps_for_others_is_in_the_plan_and_in_the_check)
+{
+    plan(0, "-n", "2", "--device", "cuda");
+    program_expect(&result.out,
+                   "spare                  2.50 GiB  (beside them: CUDA, libraries, NCCL; a reserve");
+    plan(0, "-n", "1", "--device", "cuda");
+    program_expect(&result.out, "spare                  1.00 GiB  (beside them: CUDA, libraries; a reserve");
+    plan(0, "-n", "2", "--device", "cuda", "--set", "comm.backend=mpi");
+    program_expect(&result.out, "spare                  1.00 GiB");
+    plan(0, "-n", "2", "--device", "cpu");
+    ck_assert_ptr_null(strstr(result.out.data, "spare"));
+    char text[4096 + 1];
+    memset(text, 'a', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    program_write("text.txt", text);
+    program_muster(
+        &result, 0,
+        (const char *const[]){"check", "good.yaml", "--set", "machine.profile=a100-pcie-100gbe", NULL});
+    program_expect(&result.out, "note: on one host of 4 ranks like a100-pcie-100gbe:\n  memory ");
+    ck_assert_ptr_null(strstr(result.out.data, "DOES NOT FIT"));
+    program_muster(&result, 0, (const char *const[]){"check", "good.yaml", NULL});
+    ck_assert_ptr_null(strstr(result.out.data, "memory"));
+}
+END_TEST
+
 START_TEST(a_plan_for_gpus_needs_no_gpu)
 {
     plan(0, "-n", "2", "--device", "cuda");
@@ -153,6 +178,7 @@ int main(void)
     tcase_add_test(tests, clusters_nobody_has_are_predicted_with_what_is_assumed);
     tcase_add_test(tests, without_a_profile_nothing_is_predicted);
     tcase_add_test(tests, a_plan_for_gpus_needs_no_gpu);
+    tcase_add_test(tests, what_a_gpu_keeps_for_others_is_in_the_plan_and_in_the_check);
     tcase_add_test(tests, a_profile_of_ones_own_is_a_file);
     tcase_add_test(tests, what_muster_bench_machine_left_in_the_cache_is_used);
     tcase_add_test(tests, words_that_contradict_each_other_are_refused);

@@ -124,6 +124,30 @@ START_TEST(a_plan_does_not_need_its_shape_afterwards_and_is_not_made_twice_diffe
 }
 END_TEST
 
+/* Where the whole is too much at once, a slice of it; T², so the longest are one head at a time. */
+START_TEST(a_slice_of_a_long_sequence_keeps_to_the_planned_work_memory)
+{
+    static const struct ops_attention_shape whole[] = {{1, 8192, 32, 8, 128}, {1, 32768, 32, 8, 128}};
+    const struct ops_attention_shape *a = &whole[_i];
+    const struct ops_attention_slice slice = ops_attention_slice(a);
+    const struct ops_attention_shape part = {
+        slice.batch, a->sequence, slice.kv_heads * (a->heads / a->kv_heads), slice.kv_heads, a->head_width};
+    cudnnBackendDescriptor_t device = described(&devices[H100]);
+    struct cuda_sdpa_shape shape = shape_of(DTYPE_BF16, true, &part);
+    struct cuda_sdpa_plan *plan = NULL;
+    struct muster_error err = {0};
+    shape.qkv_stride = (a->heads + 2 * a->kv_heads) * a->head_width;
+    shape.y_stride = a->heads * a->head_width;
+    ck_assert_msg(cuda_sdpa_plan_create(NULL, device, &shape, &plan, &err) == MUSTER_OK, "%s", err.text);
+    const int64_t bytes =
+        cuda_sdpa_plan_workspace_bytes(plan) + 256 + 4 * part.batch * part.heads * part.sequence;
+    ck_assert_msg(bytes <= slice.bytes, "%lld bytes of work memory, %lld planned", (long long)bytes,
+                  (long long)slice.bytes);
+    cuda_sdpa_plan_destroy(plan);
+    cudnnBackendDestroyDescriptor(device);
+}
+END_TEST
+
 /* A width that no engine has; a gradient that Ampere has none for. */
 START_TEST(a_shape_without_an_engine_is_unsupported)
 {
@@ -269,6 +293,7 @@ int main(void)
     tcase_set_timeout(plans, 0);
     tcase_add_loop_test(plans, forward_and_backward_plans_are_made, 0, (int)(sizeof shapes / sizeof *shapes));
     tcase_add_test(plans, a_plan_does_not_need_its_shape_afterwards_and_is_not_made_twice_differently);
+    tcase_add_loop_test(plans, a_slice_of_a_long_sequence_keeps_to_the_planned_work_memory, 0, 2);
     tcase_add_loop_test(plans, a_shape_without_an_engine_is_unsupported, 0, 2);
     tcase_add_test(plans, keys_are_turned_back_where_they_lie_and_rows_are_packed);
     tcase_add_test(plans, a_failure_is_not_taken_for_a_shape_without_an_engine);

@@ -15,7 +15,8 @@
  * that "hang:<call>:<n>"            …does nothing and never ends
  *
  * counted from when the variable last changed. MUSTER_NCCL_STANDIN_LOG is written to NCCL_DEBUG_FILE by the
- * set-up of a communicator.
+ * set-up of a communicator; MUSTER_NCCL_STANDIN_PAIRS is how many bytes of the GPU's memory it takes to talk
+ * to another rank, or fails for want of.
  */
 #ifndef MUSTER_TESTS_NCCL_STANDIN_H
 #define MUSTER_TESTS_NCCL_STANDIN_H
