@@ -97,3 +97,12 @@ enum muster_status kernels_host_timer_seconds(struct kernels *k, double *seconds
     *seconds = k->timer_s[1] - k->timer_s[0];
     return MUSTER_OK;
 }
+
+bool kernels_host_choice(struct kernels *k, int index, char *text, size_t size)
+{
+    (void)k;
+    (void)index;
+    (void)text;
+    (void)size;
+    return false;
+}

@@ -22,6 +22,7 @@ enum muster_status kernels_host_synchronise(struct kernels *k, struct muster_err
 enum muster_status kernels_host_timer_begin(struct kernels *k, struct muster_error *err);
 enum muster_status kernels_host_timer_end(struct kernels *k, struct muster_error *err);
 enum muster_status kernels_host_timer_seconds(struct kernels *k, double *seconds, struct muster_error *err);
+bool kernels_host_choice(struct kernels *k, int index, char *text, size_t size);
 
 /* A range of elements that all have weight decay, or all have none. Begins as zeroes, or with `end` where the
  * first one is to start. */
@@ -52,6 +53,6 @@ static inline bool host_range_next(struct host_range *range, const struct update
     .capture_end = kernels_host_capture_end, .capture_run = kernels_host_capture_run,                        \
     .capture_free = kernels_host_capture_free, .synchronise = kernels_host_synchronise,                      \
     .timer_begin = kernels_host_timer_begin, .timer_end = kernels_host_timer_end,                            \
-    .timer_seconds = kernels_host_timer_seconds
+    .timer_seconds = kernels_host_timer_seconds, .choice = kernels_host_choice
 
 #endif

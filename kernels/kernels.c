@@ -459,3 +459,8 @@ double kernels_peak_flops(struct kernels *k, enum dtype dtype)
 {
     return k->ops->peak_flops(k, dtype);
 }
+
+bool kernels_choice(struct kernels *k, int index, char *text, size_t size)
+{
+    return k->ops->choice(k, index, text, size);
+}

@@ -310,6 +310,9 @@ struct kernels_ops {
     /* measured multiply-add rate of the instance in FLOP/s for this dtype, a few milliseconds; 0 where
      * unknown */
     double (*peak_flops)(struct kernels *k, enum dtype dtype);
+    /* the index-th choice that a library made so far and that decides bits, as "shape: what was chosen";
+     * false beyond the last. In no particular order; a host has none */
+    bool (*choice)(struct kernels *k, int index, char *text, size_t size);
 };
 
 /** Base of every back end's instance. */
@@ -403,6 +406,8 @@ enum muster_status kernels_timer_begin(struct kernels *k, struct muster_error *e
 enum muster_status kernels_timer_end(struct kernels *k, struct muster_error *err);
 enum muster_status kernels_timer_seconds(struct kernels *k, double *seconds, struct muster_error *err);
 double kernels_peak_flops(struct kernels *k, enum dtype dtype);
+enum { KERNELS_CHOICE_MAX = 320 }; /* bytes of its text */
+bool kernels_choice(struct kernels *k, int index, char *text, size_t size);
 
 #ifdef __cplusplus
 }

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/choices.h"
 #include "worker/data/data_share.h"
 #include "worker/device_memory.h"
 #include "worker/evaluate.h"
@@ -295,6 +296,15 @@ static enum muster_status trainer_repeat(struct trainer *t, enum health_action a
     return status ? status : trainer_start_loader(t, err);
 }
 
+/* The first step has asked the libraries for all that they do. */
+static enum muster_status trainer_first_step(struct trainer *t, struct muster_error *err)
+{
+    enum muster_status status = train_step_settle(t->step, err); /* no rank talks meanwhile */
+    return status ? status
+                  : choices_settle(t->state->kernels, t->comm, t->folder.path, t->steps_done > 0,
+                                   &t->telemetry, err);
+}
+
 /* Steps until the end or a stop that all ranks saw at the same step. */
 static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct muster_error *err)
 {
@@ -319,8 +329,12 @@ static enum muster_status trainer_loop(struct trainer *t, bool *stopped, struct 
                 return status;
             continue;
         }
-        if (t->telemetry.steps_done == 0)
+        if (t->telemetry.steps_done == 0) {
             log_info("first step done %.3f s after launch", clock_seconds() - t->options->launched_s);
+            status = trainer_first_step(t, err);
+            if (status)
+                return status;
+        }
         t->steps_done++;
         *stopped = result.flags & (TRAIN_FLAG_STOP | TRAIN_FLAG_TIME);
         t->validation.known = false;

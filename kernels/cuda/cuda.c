@@ -30,6 +30,16 @@ static void cuda_destroy(struct kernels *k)
     alloc_free(c);
 }
 
+static bool cuda_choice(struct kernels *k, int index, char *text, size_t size)
+{
+    struct cuda_kernels *c = cuda_kernels_from(k);
+    const int products = cuda_gemm_choice_count(c->gemm);
+    if (index >= products)
+        return cuda_sdpa_choice(c->sdpa, index - products, text, size);
+    cuda_gemm_choice(c->gemm, index, text, size);
+    return true;
+}
+
 static const struct kernels_ops cuda_ops = {
     .name = "cuda",
     .destroy = cuda_destroy,
@@ -73,6 +83,7 @@ static const struct kernels_ops cuda_ops = {
     .timer_end = cuda_timer_end,
     .timer_seconds = cuda_timer_seconds,
     .peak_flops = cuda_peak_flops,
+    .choice = cuda_choice,
 };
 
 /* What the bits depend on: the kind of device, and the libraries that choose algorithms. cuBLAS promises the

@@ -16,6 +16,9 @@ void cuda_sdpa_destroy(struct cuda_sdpa *sdpa);
 /** The library's name and version, for the numerics text. */
 void cuda_sdpa_describe(char *text, size_t size);
 
+/** As kernels.h; no choices where there is no library. */
+bool cuda_sdpa_choice(const struct cuda_sdpa *sdpa, int index, char *text, size_t size);
+
 /** As the operations of kernels.h; UNSUPPORTED, with nothing launched, where plain kernels must do it. */
 enum muster_status cuda_sdpa_forward(struct cuda_kernels *k, const struct attention_args *a,
                                      struct muster_error *err);

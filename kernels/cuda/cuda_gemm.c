@@ -25,6 +25,7 @@
 
 #include <cublasLt.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -40,6 +41,7 @@ struct gemm_key {
 
 struct gemm_entry {
     bool used, supported;
+    bool passed_over; /* there is an algorithm, of another kind than without the row sums */
     struct gemm_key key;
     cublasLtMatmulDescOpaque_t operation;
     cublasLtMatrixLayoutOpaque_t a, b, c; /* the library's A and B */
@@ -52,6 +54,8 @@ struct cuda_gemm {
     cublasComputeType_t fp32_compute;
     struct gemm_entry entries[GEMM_ENTRIES];
 };
+
+static const char *const gemm_epilogues[] = {"", " with a bias", " with the slope of GELU", " with row sums"};
 
 static enum muster_status gemm_check(cublasStatus_t result, const char *what, struct muster_error *err)
 {
@@ -277,16 +281,42 @@ static enum muster_status gemm_entry_fill(const struct cuda_gemm *gemm, struct g
     return gemm_check(gemm_choose(gemm, entry), "choose an algorithm", err);
 }
 
-/* The kind of kernel, of which tiles and the like are variants; -1 for none. */
-static int32_t gemm_kind(const struct gemm_entry *entry)
+/* What an algorithm consists of. Two of these are 16 bits wide. */
+static const struct gemm_part {
+    const char *name;
+    cublasLtMatmulAlgoConfigAttributes_t attribute;
+    size_t size;
+} gemm_parts[] = {
+    {"kind", CUBLASLT_ALGO_CONFIG_ID, 4},
+    {"tile", CUBLASLT_ALGO_CONFIG_TILE_ID, 4},
+    {"stages", CUBLASLT_ALGO_CONFIG_STAGES_ID, 4},
+    {"splits", CUBLASLT_ALGO_CONFIG_SPLITK_NUM, 4},
+    {"scheme", CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, 4},
+    {"swizzle", CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, 4},
+    {"option", CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, 4},
+    {"shape", CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, 2},
+    {"cluster", CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, 2},
+};
+enum { GEMM_PARTS = sizeof gemm_parts / sizeof *gemm_parts };
+
+/* -1 where the library does not say. */
+static int64_t gemm_part_read(const struct gemm_entry *entry, const struct gemm_part *part)
 {
-    int32_t kind = -1;
+    union {
+        uint32_t wide;
+        uint16_t narrow;
+    } value = {0};
     size_t written = 0;
-    if (!entry->supported ||
-        cublasLtMatmulAlgoConfigGetAttribute(&entry->algorithm, CUBLASLT_ALGO_CONFIG_ID, &kind, sizeof kind,
+    if (cublasLtMatmulAlgoConfigGetAttribute(&entry->algorithm, part->attribute, &value, part->size,
                                              &written) != CUBLAS_STATUS_SUCCESS)
         return -1;
-    return kind;
+    return part->size == sizeof value.narrow ? value.narrow : value.wide;
+}
+
+/* The kind of kernel, of which tiles and the like are variants; -1 for none. */
+static int64_t gemm_kind(const struct gemm_entry *entry)
+{
+    return entry->supported ? gemm_part_read(entry, &gemm_parts[0]) : -1;
 }
 
 static enum muster_status gemm_entry_make(const struct cuda_gemm *gemm, struct gemm_entry *entry,
@@ -299,7 +329,8 @@ static enum muster_status gemm_entry_make(const struct cuda_gemm *gemm, struct g
         without.epilogue = CUDA_GEMM_PLAIN;
         without.extra_alignment = gemm_alignment(NULL);
         status = gemm_entry_fill(gemm, &plain, &without, err);
-        entry->supported = gemm_kind(entry) == gemm_kind(&plain) && gemm_kind(&plain) >= 0;
+        entry->passed_over = gemm_kind(entry) != gemm_kind(&plain) || gemm_kind(&plain) < 0;
+        entry->supported = !entry->passed_over;
     }
     entry->used = status == MUSTER_OK;
     return status;
@@ -307,11 +338,40 @@ static enum muster_status gemm_entry_make(const struct cuda_gemm *gemm, struct g
 
 static enum muster_status gemm_unsupported(const struct cuda_product *p, struct muster_error *err)
 {
-    static const char *const epilogues[] = {"", " with a bias", " with the slope of GELU", " with row sums"};
     return muster_error_set(err, MUSTER_ERR_UNSUPPORTED,
                             "cuda: cuBLASLt has no algorithm for a product of %" PRId64 " x %" PRId64
                             " x %" PRId64 " in %s%s",
-                            p->m, p->n, p->k, dtype_name(p->in), epilogues[p->epilogue]);
+                            p->m, p->n, p->k, dtype_name(p->in), gemm_epilogues[p->epilogue]);
+}
+
+int cuda_gemm_choice_count(const struct cuda_gemm *gemm)
+{
+    int count = 0;
+    for (int i = 0; i < GEMM_ENTRIES; i++)
+        count += gemm->entries[i].used;
+    return count;
+}
+
+void cuda_gemm_choice(const struct cuda_gemm *gemm, int index, char *text, size_t size)
+{
+    const struct gemm_entry *entry = gemm->entries;
+    for (; !entry->used || index > 0; entry++)
+        index -= entry->used;
+    const struct gemm_key *key = &entry->key;
+    int at =
+        snprintf(text, size,
+                 "product %" PRId64 " x %" PRId64 " x %" PRId64 " %s to %s%s%s%s%s, rows of %" PRId64
+                 " %" PRId64 " %" PRId64 ", on %" PRId64 " %" PRId64 " %" PRId64 " %" PRId64 ":",
+                 key->m, key->n, key->k, dtype_name((enum dtype)key->in), dtype_name((enum dtype)key->out),
+                 key->transpose_a ? " a'" : "", key->transpose_b ? " b'" : "",
+                 key->accumulate ? " added" : "", gemm_epilogues[key->epilogue], key->a_stride, key->b_stride,
+                 key->c_stride, key->a_alignment, key->b_alignment, key->c_alignment, key->extra_alignment);
+    if (!entry->supported && at < (int)size)
+        at += snprintf(text + at, size - (size_t)at, entry->passed_over ? " none, passed over" : " none");
+    const int parts = entry->supported ? GEMM_PARTS : entry->passed_over ? 1 : 0;
+    for (int i = 0; i < parts && at < (int)size; i++)
+        at += snprintf(text + at, size - (size_t)at, " %s %" PRId64, gemm_parts[i].name,
+                       gemm_part_read(entry, &gemm_parts[i]));
 }
 
 enum muster_status cuda_gemm_run(struct cuda_kernels *k, const struct cuda_product *p,

@@ -42,6 +42,10 @@ void cuda_gemm_destroy(struct cuda_gemm *gemm);
 enum muster_status cuda_gemm_run(struct cuda_kernels *k, const struct cuda_product *p,
                                  struct muster_error *err);
 
+/** Products that an algorithm was chosen for, and, for index below that, "shape: algorithm". */
+int cuda_gemm_choice_count(const struct cuda_gemm *gemm);
+void cuda_gemm_choice(const struct cuda_gemm *gemm, int index, char *text, size_t size);
+
 /**
  * dw += dyᵀ · x, and dbias (or NULL) += the sums over dy's rows (cuda_linear.c). dy is [tokens, out_width] in
  * rows of dy_stride elements; x is [tokens, in_width] and dw [out_width, in_width], dense; fp32 results.

@@ -15,7 +15,7 @@ extern "C" {
 #endif
 
 /** Grows with every change of the structs of this header, of kernels.h or of comm.h. */
-enum { CUDA_PLUGIN_VERSION = 4 };
+enum { CUDA_PLUGIN_VERSION = 5 };
 
 struct cuda_device_info {
     char name[96];

@@ -8,6 +8,7 @@
 #include "kernels/cuda/cuda_sdpa.h"
 
 #include <float.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -68,6 +69,25 @@ void cuda_sdpa_describe(char *text, size_t size)
 {
     const size_t version = cudnnGetVersion();
     snprintf(text, size, "cuDNN %zu.%zu.%zu", version / 10000, version / 100 % 100, version % 100);
+}
+
+bool cuda_sdpa_choice(const struct cuda_sdpa *sdpa, int index, char *text, size_t size)
+{
+    if (sdpa == NULL || index >= sdpa->count)
+        return false;
+    const struct sdpa_entry *entry = &sdpa->entries[index];
+    const struct cuda_sdpa_shape *s = &entry->shape;
+    int at = snprintf(text, size,
+                      "attention %s %s %" PRId64 " x %" PRId64 ", heads %" PRId64 " over %" PRId64
+                      " of %" PRId64 ", rows of %" PRId64 " %" PRId64 ":",
+                      s->backward ? "backward" : "forward", dtype_name((enum dtype)s->dtype), s->batch,
+                      s->sequence, s->heads, s->kv_heads, s->head_width, s->qkv_stride, s->y_stride);
+    if (entry->plan == NULL)
+        snprintf(text + at, size - (size_t)at, " none");
+    else
+        snprintf(text + at, size - (size_t)at, " engine %" PRId64 " work %" PRId64,
+                 cuda_sdpa_plan_engine(entry->plan), cuda_sdpa_plan_workspace_bytes(entry->plan));
+    return true;
 }
 
 /* Offset of the row sums in scratch, behind the library's own work memory. */

@@ -76,6 +76,8 @@ enum muster_status cuda_sdpa_plan_create(cudnnHandle_t handle, cudnnBackendDescr
 /** Takes NULL. */
 void cuda_sdpa_plan_destroy(struct cuda_sdpa_plan *plan);
 int64_t cuda_sdpa_plan_workspace_bytes(const struct cuda_sdpa_plan *plan);
+/** The engine's number among the library's for such graphs; -1 where it does not say. */
+int64_t cuda_sdpa_plan_engine(const struct cuda_sdpa_plan *plan);
 
 /** Which memory is which tensor. */
 struct cuda_sdpa_pack {

@@ -25,6 +25,15 @@ void cuda_sdpa_describe(char *text, size_t size)
     snprintf(text, size, "no cuDNN");
 }
 
+bool cuda_sdpa_choice(const struct cuda_sdpa *sdpa, int index, char *text, size_t size)
+{
+    (void)sdpa;
+    (void)index;
+    (void)text;
+    (void)size;
+    return false;
+}
+
 static enum muster_status cuda_sdpa_missing(struct muster_error *err)
 {
     return muster_error_set(err, MUSTER_ERR_UNSUPPORTED, "cuda: built without cuDNN");

@@ -16,7 +16,7 @@ enum { SDPA_ENGINES_MAX = 8 };
 struct cuda_sdpa_plan {
     struct cuda_sdpa_graph graph;
     cudnnBackendDescriptor_t execution;
-    int64_t workspace_bytes;
+    int64_t workspace_bytes, engine;
 };
 
 cudnnBackendDescriptor_t cuda_sdpa_make(struct cuda_sdpa_graph *g, cudnnBackendDescriptorType_t type)
@@ -81,6 +81,21 @@ static int64_t plan_engines(struct cuda_sdpa_graph *g, cudnnBackendDescriptor_t 
     return count;
 }
 
+static int64_t plan_engine_number(cudnnBackendDescriptor_t configuration)
+{
+    cudnnBackendDescriptor_t engine = NULL;
+    int64_t count = 0, number = -1;
+    if (cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) != CUDNN_STATUS_SUCCESS)
+        return -1;
+    if (cudnnBackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                                 &count, &engine) != CUDNN_STATUS_SUCCESS ||
+        cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &count,
+                                 &number) != CUDNN_STATUS_SUCCESS)
+        number = -1;
+    (void)cudnnBackendDestroyDescriptor(engine);
+    return number;
+}
+
 /* Makes the plan of one engine, where it can. That sums keep their order is the graph's doing
  * (cuda_sdpa_graph.c): the library's notes do not tell the two forms apart, its code does (test_cuda_sdpa.c).
  */
@@ -95,8 +110,10 @@ static void plan_finish(struct cuda_sdpa_plan *plan, cudnnBackendDescriptor_t en
     if (g->result == CUDNN_STATUS_SUCCESS)
         g->result = cudnnBackendGetAttribute(execution, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
                                              CUDNN_TYPE_INT64, 1, &count, &plan->workspace_bytes);
-    if (g->result == CUDNN_STATUS_SUCCESS)
-        plan->execution = execution;
+    if (g->result != CUDNN_STATUS_SUCCESS)
+        return;
+    plan->execution = execution;
+    plan->engine = plan_engine_number(engine);
 }
 
 /* There is no engine for the shape on such a device, which every rank finds alike. Memory that ran out or a
@@ -183,6 +200,11 @@ void cuda_sdpa_plan_destroy(struct cuda_sdpa_plan *plan)
 int64_t cuda_sdpa_plan_workspace_bytes(const struct cuda_sdpa_plan *plan)
 {
     return plan->workspace_bytes;
+}
+
+int64_t cuda_sdpa_plan_engine(const struct cuda_sdpa_plan *plan)
+{
+    return plan->engine;
 }
 
 static cudnnStatus_t plan_pack(const struct cuda_sdpa_pack *pack, cudnnBackendDescriptor_t variant)

@@ -205,6 +205,9 @@ static enum muster_status bench_all(struct bench *b, struct muster_error *err)
            1e-12 * b->peak);
     for (size_t i = 0; i < sizeof products / sizeof *products && status == MUSTER_OK; i++)
         status = bench_time(b, &products[i], err);
+    char choice[KERNELS_CHOICE_MAX];
+    for (int i = 0; status == MUSTER_OK && kernels_choice(b->k, i, choice, sizeof choice); i++)
+        printf("%s\n", choice);
     return status;
 }
 

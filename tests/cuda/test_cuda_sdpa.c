@@ -74,6 +74,7 @@ static void plans_of(cudnnBackendDescriptor_t device, enum dtype dtype, const st
         struct muster_error err = {0};
         struct cuda_sdpa_plan *plan = NULL;
         ck_assert_msg(cuda_sdpa_plan_create(NULL, device, &shape, &plan, &err) == MUSTER_OK, "%s", err.text);
+        ck_assert(cuda_sdpa_plan_engine(plan) >= 0);
         /* the form that sums in a fixed order shows by the half of the scores' gradient that it keeps */
         if (backward)
             ck_assert(cuda_sdpa_plan_workspace_bytes(plan) >=

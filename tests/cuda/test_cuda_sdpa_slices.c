@@ -82,6 +82,12 @@ void cuda_sdpa_plan_destroy(struct cuda_sdpa_plan *plan)
     alloc_free(plan);
 }
 
+int64_t cuda_sdpa_plan_engine(const struct cuda_sdpa_plan *plan)
+{
+    (void)plan;
+    return 7;
+}
+
 int64_t cuda_sdpa_plan_workspace_bytes(const struct cuda_sdpa_plan *plan)
 {
     (void)plan;

@@ -8,6 +8,8 @@
  *
  * Row sums (BGRADB) come for a B that is transposed only, from an algorithm of another kind for some shapes,
  * and it counts the products that brought them (cublaslt_standin_row_sums).
+ * MUSTER_CUBLASLT_STANDIN_TILE is the tile of the algorithms that it offers for a transposed B: it shows in
+ * their description and nowhere else.
  *
  * What the real one is known to do wrong, it does too: it fails to choose while a stream is recorded
  * (13.3), offers algorithms that it then refuses to run, wants vectors of epilogues on 16 bytes whatever was
@@ -16,6 +18,7 @@
 #include <cublasLt.h>
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -59,6 +62,7 @@ struct standin_algorithm {
     uint32_t alignment[3];
     uint32_t splits;
     int32_t kind;
+    uint32_t tile;
 };
 
 struct standin_problem {
@@ -257,6 +261,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
         return CUBLAS_STATUS_NOT_SUPPORTED;
     struct standin_algorithm algorithm = {
         .problem = standin_name(o, la, lb, lc), .splits = p->schemes, .kind = standin_kind(o, lc)};
+    const char *tile = getenv("MUSTER_CUBLASLT_STANDIN_TILE");
+    algorithm.tile = tile != NULL && o->transpose_b ? (uint32_t)strtoul(tile, NULL, 10) : 1;
     memcpy(algorithm.alignment, p->alignment, sizeof algorithm.alignment);
     memset(&results[0], 0, sizeof results[0]);
     memcpy(&results[0].algo, &algorithm, sizeof algorithm);
@@ -270,10 +276,16 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *
                                                     void *value, size_t size, size_t *written)
 {
     struct standin_algorithm algorithm;
-    if (attribute != CUBLASLT_ALGO_CONFIG_ID || size != sizeof algorithm.kind)
+    const bool narrow = attribute == CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID ||
+                        attribute == CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID;
+    if (size != (narrow ? sizeof(uint16_t) : sizeof(uint32_t)))
         return CUBLAS_STATUS_INVALID_VALUE;
     memcpy(&algorithm, algo, sizeof algorithm);
-    memcpy(value, &algorithm.kind, size);
+    memset(value, 0, size);
+    if (attribute == CUBLASLT_ALGO_CONFIG_ID)
+        memcpy(value, &algorithm.kind, size);
+    if (attribute == CUBLASLT_ALGO_CONFIG_TILE_ID)
+        memcpy(value, &algorithm.tile, size);
     *written = size;
     return CUBLAS_STATUS_SUCCESS;
 }
