@@ -2,8 +2,12 @@
  *
  * The collectives on NCCL, on a stream of their own. The communicator is a non-blocking one: a call of NCCL
  * that has to wait says so at once, and the wait is ours, with a deadline, asking ncclCommGetAsyncError each
- * time. What runs on the GPU cannot be cut short by waiting less: when a deadline passes or an error shows,
- * ncclCommAbort ends the kernels, and the communicator is good for nothing more.
+ * time. When a deadline passes or an error shows, the communicator is good for nothing more.
+ *
+ * What runs on the GPU cannot be cut short by waiting less: ncclCommAbort ends the kernels. It is left to
+ * give_up and destroy, after the failure has been told, because it does not always end itself, and the others
+ * take it for a failure of their own. What then waits for the GPU (cudaFree, too) waits for ever, so nothing
+ * is released any more.
  *
  * The host waits for the GPU in two calls only, barrier and end_before. A stream of the caller may wait for a
  * mark, hence for a collective that might not end; so end_before comes before the host waits for that stream:
@@ -26,8 +30,9 @@
 /* Polls that only yield, about half a millisecond, before the wait starts to sleep in between. */
 enum { POLLS_AWAKE = 2000, POLL_SLEEP_NS = 20000 };
 
-/* How long an abort waits for the thread inside NCCL, which comes out after each look. */
-enum { ABORT_WAIT_MS = 1000 };
+/* How long an abort waits for the thread inside NCCL, which comes out after each look; and how long it may
+ * take itself (NCCL looks for it twice a second). */
+enum { INSIDE_WAIT_MS = 1000, ABORT_WAIT_MS = 5000 };
 
 static struct comm_nccl *nccl_of(struct comm *c)
 {
@@ -45,7 +50,7 @@ static struct poll poll_begin(const struct comm_nccl *n)
     return (struct poll){.deadline_ns = clock_monotonic_ns() + (int64_t)n->options.timeout_ms * 1000000};
 }
 
-/* Lets others run, outside of NCCL. False when the time is over or NCCL was aborted meanwhile. */
+/* Lets others run, outside of NCCL. False when the time is over or NCCL was given up meanwhile. */
 static bool poll_again(struct comm_nccl *n, struct poll *poll)
 {
     pthread_mutex_unlock(&n->inside);
@@ -54,17 +59,38 @@ static bool poll_again(struct comm_nccl *n, struct poll *poll)
     else
         nanosleep(&(struct timespec){.tv_nsec = POLL_SLEEP_NS}, NULL);
     pthread_mutex_lock(&n->inside);
-    return n->nccl && clock_monotonic_ns() <= poll->deadline_ns;
+    return !n->failed && clock_monotonic_ns() <= poll->deadline_ns;
 }
 
+/* Of the clock that pthread's waits go by. */
+static struct timespec time_in(int ms)
+{
+    int64_t until_ms = clock_unix_ms() + ms;
+    return (struct timespec){.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+}
+
+static void *abort_run(void *nccl)
+{
+    (void)ncclCommAbort(nccl);
+    return NULL;
+}
+
+/* On a thread of its own, which is left behind when it does not end. */
 static void abort_inside(struct comm_nccl *n)
 {
-    if (n->nccl)
-        (void)ncclCommAbort(n->nccl);
+    pthread_t thread;
+    struct timespec until = time_in(ABORT_WAIT_MS);
+    n->failed = true;
+    if (!n->nccl)
+        return;
+    bool started = pthread_create(&thread, NULL, abort_run, n->nccl) == 0;
     n->nccl = NULL;
+    n->hangs = !started || pthread_timedjoin_np(thread, NULL, &until) != 0;
+    if (started && n->hangs)
+        pthread_detach(thread);
 }
 
-/* Ends the communicator and releases it: "all_gather #12 on rank 3: …". */
+/* Leaves the communicator to be given up, and releases it: "all_gather #12 on rank 3: …". */
 static enum muster_status fail(struct comm_nccl *n, struct muster_error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -75,7 +101,7 @@ static enum muster_status fail(struct comm_nccl *n, struct muster_error *err, co
     va_start(arguments, format);
     vsnprintf(what, sizeof(what), format, arguments);
     va_end(arguments);
-    abort_inside(n);
+    n->failed = true;
     pthread_mutex_unlock(&n->inside);
     return muster_error_set(err, MUSTER_ERR_PEER, "%s #%lld on rank %d: %s", n->doing,
                             (long long)n->base.sequence, n->base.rank, what);
@@ -85,14 +111,16 @@ static enum muster_status fail_nccl(struct comm_nccl *n, const char *call, ncclR
                                     struct muster_error *err)
 {
     const char *last = ncclGetLastError(n->nccl);
+    n->others_fault = result == ncclRemoteError;
     return fail(n, err, "%s: %s%s%s", call, ncclGetErrorString(result), last && *last ? "; " : "",
                 last ? last : "");
 }
 
 static enum muster_status fail_wait(struct comm_nccl *n, const char *call, struct muster_error *err)
 {
-    if (!n->nccl)
+    if (n->failed)
         return fail(n, err, "%s was stopped, because the job is being ended", call);
+    n->others_fault = true;
     return fail(n, err,
                 "%s did not end within %d ms: another rank is gone or stands still, or the network is "
                 "cut",
@@ -103,8 +131,8 @@ enum muster_status comm_nccl_enter(struct comm_nccl *n, const char *doing, struc
 {
     pthread_mutex_lock(&n->inside);
     n->doing = doing;
-    if (!n->nccl)
-        return fail(n, err, "NCCL was aborted after an earlier failure");
+    if (n->failed)
+        return fail(n, err, "nothing is sent over NCCL after an earlier failure");
     cudaError_t result = cudaSetDevice(n->device); /* of this thread, which may be a new one */
     if (result != cudaSuccess)
         return comm_nccl_leave_cuda(n, "cudaSetDevice", result, err);
@@ -145,6 +173,7 @@ static enum muster_status stream_wait(struct comm_nccl *n, struct muster_error *
             return MUSTER_OK;
         if (result != cudaSuccess && result != cudaErrorNotReady)
             return comm_nccl_leave_cuda(n, "cudaEventQuery", result, err);
+        (void)cudaGetLastError(); /* or the next launch is blamed for a look that came too early */
         if (!poll_again(n, &poll))
             return fail_wait(n, "the work on the GPU", err);
     }
@@ -174,7 +203,7 @@ enum muster_status comm_nccl_leave_cuda(struct comm_nccl *n, const char *call, c
                                         struct muster_error *err)
 {
     if (result != cudaSuccess)
-        return fail(n, err, "%s: %s", call, cudaGetErrorString(result));
+        return fail(n, err, "%s: %s (%s)", call, cudaGetErrorString(result), cudaGetErrorName(result));
     pthread_mutex_unlock(&n->inside);
     return MUSTER_OK;
 }
@@ -409,8 +438,7 @@ static const char *nccl_transport(struct comm *c)
 
 void comm_nccl_give_up(struct comm_nccl *n)
 {
-    int64_t until_ms = clock_unix_ms() + ABORT_WAIT_MS;
-    struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
+    struct timespec until = time_in(INSIDE_WAIT_MS);
     if (pthread_mutex_timedlock(&n->inside, &until) != 0)
         return;
     abort_inside(n);
@@ -428,7 +456,7 @@ static void nccl_abort(struct comm *c, int exit_code)
     comm_abort(nccl_of(c)->bootstrap, exit_code);
 }
 
-/* Ends NCCL in an orderly way, which takes all ranks of a host, or by an abort when that takes too long. */
+/* Ends NCCL in an orderly way, which takes all ranks of a host, unless that fails or takes too long. */
 static void nccl_end(struct comm_nccl *n)
 {
     if (comm_nccl_enter(n, "end of communication after collective", NULL) != MUSTER_OK)
@@ -445,6 +473,9 @@ void comm_nccl_destroy(struct comm *c)
     struct comm_nccl *n = nccl_of(c);
     if (n->nccl)
         nccl_end(n);
+    comm_nccl_give_up(n);
+    if (n->nccl || n->hangs)
+        return; /* to the end of the process */
     if (n->word)
         cudaFree(n->word);
     if (n->event)

@@ -33,8 +33,10 @@ struct nccl_options {
  * the caller's and outlives the result. On the calling thread's current device. Collective, and with one
  * outcome: when it fails on one rank it fails on all, naming that rank.
  *
- * comm_barrier and comm_end_before wait until all that was called so far is done, within timeout_ms; no other
- * call waits for another rank. After a failed call NCCL has been aborted and every later call fails at once.
+ * comm_barrier and comm_end_before wait until all that was called so far is done, within timeout_ms; of the
+ * others a first call may wait, likewise, for the ranks it connects to. After a failed call every later one
+ * fails at once; what is under way on the GPU ends with comm_give_up or comm_destroy, which both take seconds
+ * at most.
  */
 typedef enum muster_status (*nccl_create_function)(struct comm *bootstrap, const struct nccl_options *options,
                                                    struct comm **out, struct muster_error *err);

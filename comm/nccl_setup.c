@@ -19,7 +19,8 @@ enum { STREAM_PRIORITY = -100 };
 
 /* What each rank tells all others. */
 struct report {
-    int32_t status; /* enum muster_status */
+    int32_t status;       /* enum muster_status */
+    int32_t others_fault; /* the failure is another rank's doing */
     int32_t log_was_read;
     char uuid[64], host[64];
     char text[512]; /* of the error */
@@ -127,7 +128,8 @@ static enum muster_status prepared_agree(struct comm *bootstrap, enum muster_sta
     return MUSTER_OK;
 }
 
-/* Everybody's report to everybody; the outcome is a failure when any rank reported one. */
+/* Everybody's report to everybody; the outcome is a failure when any rank reported one: that of the first
+ * rank which did not merely lose another. */
 static enum muster_status reports_agree(struct setup *setup, enum muster_status status,
                                         struct muster_error *err)
 {
@@ -141,11 +143,16 @@ static enum muster_status reports_agree(struct setup *setup, enum muster_status 
         return status;
     if (talked != MUSTER_OK)
         return muster_error_set(err, talked, "%s", failure.text);
-    for (int r = 0; r < bootstrap->size; r++)
-        if (setup->reports[r].status != MUSTER_OK)
-            return muster_error_set(err, (enum muster_status)setup->reports[r].status, "rank %d (%s): %s", r,
-                                    setup->reports[r].host, setup->reports[r].text);
-    return MUSTER_OK;
+    const struct report *first = NULL;
+    for (int r = bootstrap->size - 1; r >= 0; r--) {
+        const struct report *one = &setup->reports[r];
+        if (one->status != MUSTER_OK && (!first || !one->others_fault || first->others_fault))
+            first = one;
+    }
+    if (!first)
+        return MUSTER_OK;
+    return muster_error_set(err, (enum muster_status)first->status, "rank %d (%s): %s",
+                            (int)(first - setup->reports), first->host, first->text);
 }
 
 static enum muster_status devices_compare(struct setup *setup, struct muster_error *err)
@@ -201,7 +208,10 @@ static enum muster_status nccl_start(struct setup *setup, ncclUniqueId id, struc
     enum muster_status status = comm_nccl_leave(n, "ncclCommInitRankConfig", result, err);
     if (status == MUSTER_OK)
         status = comm_nccl_ops.barrier(&n->base, err);
+    if (status != MUSTER_OK)
+        comm_nccl_give_up(n); /* or the others wait for this rank as long as they may */
     struct report *mine = &setup->reports[n->base.rank];
+    mine->others_fault = n->others_fault;
     mine->log_was_read = nccl_log_read(&setup->log, &mine->transport);
     return status;
 }

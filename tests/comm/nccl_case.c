@@ -15,15 +15,24 @@
 static int sum_count;
 static enum gpu_mood mood;
 static int64_t gpu_jump_ns;
+static bool patience_is_over;
 
 int64_t __real_clock_monotonic_ns(void);
 int64_t __wrap_clock_monotonic_ns(void);
+int64_t __real_clock_unix_ms(void);
+int64_t __wrap_clock_unix_ms(void);
 cudaError_t __real_cudaEventQuery(cudaEvent_t event);
 cudaError_t __wrap_cudaEventQuery(cudaEvent_t event);
 
 int64_t __wrap_clock_monotonic_ns(void)
 {
     return __real_clock_monotonic_ns() + nccl_standin_jump_ns() + gpu_jump_ns;
+}
+
+/* Only waits that begin now and end then ask this clock. */
+int64_t __wrap_clock_unix_ms(void)
+{
+    return __real_clock_unix_ms() - (patience_is_over ? 3600000 : 0);
 }
 
 cudaError_t __wrap_cudaEventQuery(cudaEvent_t event)
@@ -90,4 +99,9 @@ int nccl_case_sum_count(void)
 void gpu_mood_set(enum gpu_mood wanted)
 {
     mood = wanted;
+}
+
+void nccl_case_patience_end(void)
+{
+    patience_is_over = true;
 }

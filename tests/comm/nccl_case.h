@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * A communicator on NCCL over the stand-ins, for its tests, and two of their strings: the clock, which jumps
- * when the stand-in says that something failed, and the events of the GPU, which a test may keep from ever
- * coming. Both are put in the program's way by the linker (--wrap).
+ * A communicator on NCCL over the stand-ins, for its tests, and some of their strings: the clocks, one of
+ * which jumps when the stand-in says that something failed, and the events of the GPU, which a test may keep
+ * from ever coming. They are put in the program's way by the linker (--wrap).
  */
 #ifndef MUSTER_TESTS_NCCL_CASE_H
 #define MUSTER_TESTS_NCCL_CASE_H
@@ -32,5 +32,8 @@ void nccl_case_open(struct nccl_case *test);
 int nccl_case_sum_count(void);
 
 void gpu_mood_set(enum gpu_mood mood);
+
+/** From now on waits for a thread or a lock end at once. */
+void nccl_case_patience_end(void);
 
 #endif

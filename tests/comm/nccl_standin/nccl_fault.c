@@ -4,6 +4,7 @@
  */
 #include "tests/comm/nccl_standin/nccl_fault.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,8 +41,10 @@ static void plan_read(const char *text)
         plan.kind = FAULT_LATE;
     else if (prefix_take(&text, "hang:"))
         plan.kind = FAULT_HANG;
+    else if (prefix_take(&text, "die:"))
+        plan.kind = FAULT_DIE;
     int fields = sscanf(text, "%31[A-Za-z]:%d:%d", plan.call, &plan.at, &plan.result);
-    if (fields < (plan.kind == FAULT_HANG ? 2 : 3) || plan_count == FAULTS_MAX) {
+    if (fields < (plan.kind == FAULT_HANG || plan.kind == FAULT_DIE ? 2 : 3) || plan_count == FAULTS_MAX) {
         fprintf(stderr, "MUSTER_NCCL_STANDIN_FAIL: cannot read '%s'\n", text);
         abort();
     }
@@ -51,8 +54,9 @@ static void plan_read(const char *text)
 static void plans_refresh(void)
 {
     const char *text = getenv("MUSTER_NCCL_STANDIN_FAIL");
+    const char *only = getenv("MUSTER_NCCL_STANDIN_RANK"), *rank = getenv("OMPI_COMM_WORLD_RANK");
     char copy[sizeof(current)], *rest = NULL;
-    text = text ? text : "";
+    text = text && !(only && rank && strcmp(only, rank) != 0) ? text : "";
     if (strcmp(text, current) == 0)
         return;
     snprintf(current, sizeof(current), "%s", text);
@@ -69,5 +73,7 @@ struct fault fault_take(const char *call)
     for (int i = 0; i < FAULTS_MAX && i < plan_count; i++)
         if (strcmp(plans[i].call, call) == 0 && ++plans[i].seen == plans[i].at)
             fault = (struct fault){plans[i].kind, (ncclResult_t)plans[i].result};
+    if (fault.kind == FAULT_DIE)
+        raise(SIGKILL);
     return fault;
 }

@@ -7,14 +7,14 @@
 
 #include <nccl.h>
 
-enum fault_kind { FAULT_NONE = 0, FAULT_RETURN, FAULT_ASYNC, FAULT_LATE, FAULT_HANG };
+enum fault_kind { FAULT_NONE = 0, FAULT_RETURN, FAULT_ASYNC, FAULT_LATE, FAULT_HANG, FAULT_DIE };
 
 struct fault {
     enum fault_kind kind;
     ncclResult_t result;
 };
 
-/** Counts one call of `call` and says what is to become of it. */
+/** Counts one call of `call` and says what is to become of it; where the process is to die, it does. */
 struct fault fault_take(const char *call);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/comm/nccl_standin/nccl_fault.h"
 #include "tests/cuda/emulation/cudart_standin.h"
@@ -47,6 +48,7 @@ struct ncclComm {
     bool hangs, peer_failed, ready;
     void *pairs;        /* the buffers of pairs that talked */
     ncclResult_t state; /* what ncclCommGetAsyncError reports when it is an error */
+    int *pids;          /* [size] the ranks' processes, 0 until they have met */
     struct work *works;
 };
 
@@ -265,17 +267,40 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId *id)
     return ncclSuccess;
 }
 
-/* Over when all ranks have called. */
+/* Over when all ranks have called; they tell each other their processes. */
 static void meeting_post(ncclComm_t comm)
 {
-    int tag = collective_tag(comm);
+    int tag = collective_tag(comm), *mine = &comm->pids[comm->rank];
     struct work *work = work_begin(comm, 2 * comm->size, NULL);
+    *mine = getpid();
     for (int r = 0; r < comm->size; r++)
         if (r != comm->rank)
-            work_receive(work, NULL, NULL, 0, r, tag);
+            work_receive(work, NULL, (char *)&comm->pids[r], sizeof(*mine), r, tag);
     for (int r = 0; r < comm->size; r++)
         if (r != comm->rank)
-            work_send(work, NULL, 0, r, tag);
+            work_send(work, mine, sizeof(*mine), r, tag);
+}
+
+static bool process_is_over(int pid)
+{
+    char path[32], stat[256] = "";
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return true;
+    size_t got = fread(stat, 1, sizeof(stat) - 1, file);
+    fclose(file);
+    const char *name_end = strrchr(stat, ')');
+    return got > 0 && name_end && strncmp(name_end, ") Z", 3) == 0;
+}
+
+/* NCCL sees that a connection has ended, long before a launcher does anything. */
+static bool peer_is_gone(const struct ncclComm *comm)
+{
+    for (int r = 0; r < comm->size; r++)
+        if (r != comm->rank && comm->pids[r] > 0 && process_is_over(comm->pids[r]))
+            return true;
+    return false;
 }
 
 static void log_write_standin(void)
@@ -301,8 +326,10 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *out, int size, ncclUniqueId id, 
     ncclComm_t comm = memory(sizeof(*comm));
     *comm = (struct ncclComm){.rank = rank, .size = size};
     memcpy(&comm->id, id.internal, sizeof(comm->id));
+    comm->pids = memory((size_t)size * sizeof(*comm->pids));
     if (fault_strikes(comm, "ncclCommInitRankConfig", &result) && result != ncclInProgress &&
         result != ncclSuccess) {
+        free(comm->pids);
         free(comm);
         return result;
     }
@@ -337,7 +364,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state)
     if (comm->state != ncclSuccess)
         *state = comm->state;
     else if (comm->hangs || !progress(comm))
-        *state = ncclInProgress;
+        *state = peer_is_gone(comm) ? comm->state = ncclRemoteError : ncclInProgress;
     if (*state == ncclInProgress && comm->peer_failed)
         jump_ns += INT64_C(3600) * 1000000000;
     return ncclSuccess;
@@ -349,6 +376,7 @@ static void comm_free(ncclComm_t comm)
     if (group_comm == comm)
         group_comm = NULL;
     cudaFree(comm->pairs);
+    free(comm->pids);
     free(comm);
     live_count--;
 }
@@ -372,12 +400,22 @@ ncclResult_t ncclCommDestroy(ncclComm_t comm)
     return fault.result;
 }
 
+/* As where the kernel does not see that it is to end: nothing that waits for the device returns any more. */
+static void abort_hang(void)
+{
+    cuda_standin_stick();
+    for (;;)
+        pause();
+}
+
 ncclResult_t ncclCommAbort(ncclComm_t comm)
 {
     struct fault fault = fault_take("ncclCommAbort");
     if (!comm)
         return ncclSuccess;
     fault_announce(comm->id, comm->rank, comm->size);
+    if (fault.kind == FAULT_HANG)
+        abort_hang();
     comm_free(comm);
     return fault.result;
 }

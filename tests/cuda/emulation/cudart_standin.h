@@ -56,6 +56,9 @@ void cuda_standin_reset(void);
 /** A bit for each device that has a context, which takes some hundred MB there: of each that was selected. */
 uint64_t cuda_standin_contexts(void);
 
+/** From now on a kernel runs that never ends: calls that wait for the device do not return. */
+void cuda_standin_stick(void);
+
 /** Whether accesses of kernels that were compiled for it are looked at (cuda_race.h), which takes time; at
  * first they are. */
 void cuda_standin_watch(bool watch);

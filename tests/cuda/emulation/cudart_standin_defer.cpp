@@ -5,6 +5,9 @@
  * memory in the order that is the worst for it, and not in that of the program, as it nearly always does on a
  * device too. Seeds above 1 also let streams run ahead, to where the next event holds them up.
  */
+#include <unistd.h>
+
+#include <atomic>
 #include <deque>
 #include <map>
 
@@ -106,8 +109,22 @@ void standin_drain(int stream)
     }
 }
 
+static std::atomic<bool> defer_stuck;
+
+void cuda_standin_stick(void)
+{
+    defer_stuck = true;
+}
+
+void standin_wait_for_kernel()
+{
+    while (defer_stuck)
+        pause();
+}
+
 void standin_drain_all()
 {
+    standin_wait_for_kernel();
     while (!defer_queues.empty())
         standin_drain(defer_queues.begin()->first);
 }

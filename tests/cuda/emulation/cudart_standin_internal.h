@@ -47,6 +47,9 @@ void standin_step(const standin_marker &marker);
 void standin_drain(int stream);
 void standin_drain_all();
 
+/* Does not return once a kernel runs that never ends (cuda_standin_stick). */
+void standin_wait_for_kernel();
+
 /* All that a stream was given and that is not being captured has run. NULL: nothing is ever put off there. */
 void standin_finish(cudaStream_t stream);
 

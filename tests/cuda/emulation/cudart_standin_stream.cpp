@@ -105,6 +105,7 @@ cudaError_t cuda_standin_enqueue(cudaStream_t stream, void (*run)(void *data), c
 void standin_finish(cudaStream_t stream)
 {
     std::lock_guard<std::recursive_mutex> guard(standin_lock());
+    standin_wait_for_kernel();
     if (stream != nullptr && stream->capture == nullptr)
         standin_drain(stream->number);
 }
@@ -231,8 +232,9 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
     return cudaSuccess;
 }
 
-/* Who asks is not answered at once, and sees the work go on. Unlike an error, a look too early is not
- * remembered for the next cudaGetLastError (CUDA C++ Programming Guide, Error Checking). */
+/* Who asks is not answered at once, and sees the work go on. A look too early is remembered for the next
+ * cudaGetLastError: the CUDA C++ Programming Guide says that it is not, and frameworks clear it all the same.
+ */
 cudaError_t cudaEventQuery(cudaEvent_t event)
 {
     std::lock_guard<std::recursive_mutex> guard(standin_lock());
@@ -241,7 +243,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
     if (event->mark == nullptr || event->mark->reached)
         return cudaSuccess;
     standin_step(event->mark);
-    return cudaErrorNotReady;
+    return standin_error(cudaErrorNotReady);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
@@ -250,6 +252,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
     std::lock_guard<std::recursive_mutex> guard(standin_lock());
     if (event->capture != nullptr)
         return standin_error(cudaErrorCapturedEvent);
+    standin_wait_for_kernel();
     while (event->mark != nullptr && !event->mark->reached)
         standin_step(event->mark);
     return cudaSuccess;
