@@ -4,10 +4,12 @@
  * Here, and only here, errors are printed and the process exits.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -160,6 +162,38 @@ static void worker_lost(const char *text)
     worker_end(MUSTER_EXIT_LOST);
 }
 
+/* A failed rank's release may wait for ever, for a GPU whose operation never ends. */
+enum { RELEASE_S = 8 };
+
+static void *worker_end_late(void *exit_code)
+{
+    struct timespec left = {.tv_sec = RELEASE_S};
+    while (nanosleep(&left, &left) != 0)
+        continue;
+    worker_end(*(int *)exit_code);
+    return NULL;
+}
+
+/* What went wrong on this rank, to the person and to the other ranks; \param shared  all ranks say the same
+ */
+static void worker_tell(const struct comm *comm, bool shared, enum muster_status status,
+                        const struct muster_error *err, struct watchdog *watchdog)
+{
+    char host[64] = "";
+    if (shared && comm->rank != 0)
+        return;
+    gethostname(host, sizeof host - 1);
+    if (comm->size > 1 && !shared)
+        fprintf(stderr, "muster-worker: rank %d (%s): %s\n", comm->rank, host, err->text);
+    else
+        fprintf(stderr, "muster-worker: %s\n", err->text);
+    log_console_level_set(LOG_SILENT); /* already said; the log file keeps it */
+    log_error("%s: %s", muster_status_name(status), err->text);
+    if (!shared)
+        watchdog_failed(watchdog, err->text);
+    fflush(NULL);
+}
+
 static int worker_train(struct trainer_options *options)
 {
     struct muster_error err = {0};
@@ -168,6 +202,7 @@ static int worker_train(struct trainer_options *options)
     text_init(&report);
     bool finished = false, training = false;
     struct watchdog *watchdog = NULL;
+    struct trainer *trainer = NULL;
     options->end = worker_end;
     options->watchdog = &watchdog;
     options->report = &report;
@@ -181,33 +216,27 @@ static int worker_train(struct trainer_options *options)
         fprintf(stderr, "muster-worker: %s\n", err.text);
         return muster_status_exit_code(status);
     }
-    int rank = comm->rank, size = comm->size;
-    if (rank != 0)
+    if (comm->rank != 0)
         log_console_level_set(LOG_SILENT); /* warnings of all ranks are alike: one speaks */
     fault_point_collectives(comm);
-    status = trainer_run(comm, options, &err);
+    status = trainer_run(comm, options, &trainer, &err);
     int code = muster_status_exit_code(status);
     if (status == MUSTER_ERR_NO_MEMORY && training)
         code = MUSTER_EXIT_FAILED;
     if (report.length > 0)
         fputs(report.data, stderr);
-    bool shared = finished || worker_error_is_shared(status);
-    if (status && (!shared || rank == 0)) {
-        char host[64] = "";
-        gethostname(host, sizeof host - 1);
-        if (size > 1 && !shared)
-            fprintf(stderr, "muster-worker: rank %d (%s): %s\n", rank, host, err.text);
-        else
-            fprintf(stderr, "muster-worker: %s\n", err.text);
-        log_console_level_set(LOG_SILENT); /* already said; the log file keeps it */
-        log_error("%s: %s", muster_status_name(status), err.text);
-    }
     text_release(&report);
-    if (!shared) {
-        watchdog_failed(watchdog, err.text);
-        fflush(NULL);
+    bool shared = finished || worker_error_is_shared(status);
+    pthread_t late;
+    if (status == MUSTER_ERR_PEER && !shared)
+        watchdog_await(watchdog);
+    if (status)
+        worker_tell(comm, shared, status, &err, watchdog);
+    if (!shared && pthread_create(&late, NULL, worker_end_late, &code) == 0)
+        pthread_detach(late);
+    trainer_destroy(trainer);
+    if (!shared)
         comm_abort(comm, code);
-    }
     watchdog_comms_set(watchdog, NULL, NULL);
     fault_point("finalize");
     comm_destroy(comm);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "worker/choices.h"
@@ -54,6 +55,7 @@ struct trainer {
     bool resumed_near;                 /* from the nodes' own disks */
     int64_t steps_done;
     int64_t tokens_before; /* seen by steps that had another batch size */
+    bool failed;           /* the run has, and nobody may be waited for */
 };
 
 /* Who watches is worth less than the run: where the ranks cannot reach each other, they train unwatched. */
@@ -504,31 +506,43 @@ static enum muster_status trainer_stages(struct trainer *t, struct muster_error 
     return status ? status : trainer_finish(t, stopped, err);
 }
 
-enum muster_status trainer_run(struct comm *comm, const struct trainer_options *options,
+enum muster_status trainer_run(struct comm *comm, const struct trainer_options *options, struct trainer **out,
                                struct muster_error *err)
 {
-    struct trainer t = {.comm = comm, .options = options};
-    enum muster_status status = trainer_stages(&t, err);
-    watchdog_comms_set(t.watchdog, t.comm, NULL);
-    if (status && status != MUSTER_ERR_CANCELLED)
-        comm_give_up(t.device_comm);
-    telemetry_close(&t.telemetry);
-    evaluator_destroy(t.evaluator);
-    loader_destroy(t.loader);
-    sampler_destroy(t.sampler);
-    dataset_close(t.train);
-    dataset_close(t.val);
-    train_step_destroy(t.step);
-    run_guard_release(&t.guard);
-    saver_destroy(t.saver);
-    optimizer_destroy(t.optimizer);
-    reducer_destroy(t.reducer);
-    param_windows_destroy(t.windows);
-    param_gathers_destroy(t.gathers);
-    comm_queue_destroy(t.queue);
-    comm_destroy(t.device_comm);
-    rank_state_destroy(t.state);
-    run_folder_close(&t.folder);
-    job_share_release(&t.share);
+    struct trainer *t = *out = alloc_zeroed(1, sizeof *t);
+    if (!t)
+        return muster_error_set(err, MUSTER_ERR_NO_MEMORY, "no memory for a run");
+    t->comm = comm;
+    t->options = options;
+    enum muster_status status = trainer_stages(t, err);
+    t->failed = status != MUSTER_OK && status != MUSTER_ERR_CANCELLED;
+    telemetry_close(&t->telemetry); /* ends the live line before anything else is printed */
     return status;
+}
+
+void trainer_destroy(struct trainer *t)
+{
+    if (!t)
+        return;
+    watchdog_comms_set(t->watchdog, t->comm, NULL);
+    if (t->failed)
+        comm_give_up(t->device_comm);
+    evaluator_destroy(t->evaluator);
+    loader_destroy(t->loader);
+    sampler_destroy(t->sampler);
+    dataset_close(t->train);
+    dataset_close(t->val);
+    train_step_destroy(t->step);
+    run_guard_release(&t->guard);
+    saver_destroy(t->saver);
+    optimizer_destroy(t->optimizer);
+    reducer_destroy(t->reducer);
+    param_windows_destroy(t->windows);
+    param_gathers_destroy(t->gathers);
+    comm_queue_destroy(t->queue);
+    comm_destroy(t->device_comm);
+    rank_state_destroy(t->state);
+    run_folder_close(&t->folder);
+    job_share_release(&t->share);
+    alloc_free(t);
 }

@@ -33,13 +33,21 @@ struct trainer_options {
     bool *finished;             /* set when all ranks got through: they return the same status then */
 };
 
+struct trainer;
+
 /**
  * Trains to the end. Collective over all ranks of `comm`.
+ * \param out  what the run holds; trainer_destroy, whatever the status. NULL where there was no memory for it
  * \return MUSTER_OK when max_steps are done; CANCELLED after a stop that saved a checkpoint; BAD_INPUT on all
  * ranks alike, told once by the caller on rank 0; with *finished set, whatever it is, on all ranks alike;
  * anything else may be one rank's alone, and the caller must abort the job.
  */
-enum muster_status trainer_run(struct comm *comm, const struct trainer_options *options,
+enum muster_status trainer_run(struct comm *comm, const struct trainer_options *options, struct trainer **out,
                                struct muster_error *err);
+
+/** Releases all of it. After a failure this may never return, because what is behind a dead operation of a
+ * GPU waits for it: the failure is told first, and the process is ended when this takes too long. Takes NULL.
+ */
+void trainer_destroy(struct trainer *trainer);
 
 #endif

@@ -31,6 +31,7 @@ enum {
     VERDICT_GRACE_MS = 100, /* for the verdict to reach the others */
     ORPHAN_TICKS = 8,       /* Open MPI ends a rank without a launcher by itself within 1.5 s, most times */
     FAREWELL_MS = 1000,     /* for the last message to a peer that reads slowly */
+    AWAIT_MS = 3000,        /* NCCL sees that a rank is gone before its other connections end */
     FAILED_S = 10           /* from a rank's own error to the end of all */
 };
 
@@ -46,8 +47,9 @@ struct watchdog {
     pid_t launcher;
     int orphan_ticks;
     bool farewell_sent;
-    bool ended;      /* only in tests is there a time after that */
-    double failed_s; /* when a rank has said that it ends by itself; negative: none */
+    bool ended;          /* only in tests is there a time after that */
+    double failed_s;     /* when a rank has said that it ends by itself; negative: none */
+    atomic_bool decided; /* the job ends because of another rank */
     char folder[FS_PATH_MAX], log_path[FS_PATH_MAX];
 
     pthread_t thread;
@@ -125,6 +127,7 @@ static void watchdog_take(struct watchdog *w, double now_s)
         } else if (message.kind == WATCH_MESSAGE_FAILED) {
             watch_table_left(&w->table, message.rank);
             w->failed_s = w->failed_s < 0.0 ? now_s : w->failed_s;
+            atomic_store(&w->decided, atomic_load(&w->decided) || message.rank != w->rank);
             log_error("%s", message.text);
             if (w->rank == 0)
                 watch_channel_send(w->channel, &message);
@@ -227,6 +230,13 @@ static void pause_ms(int ms)
     nanosleep(&pause, NULL);
 }
 
+/* From here on what the end needs may hang. */
+static void watchdog_decide(struct watchdog *w)
+{
+    atomic_store(&w->decided, true);
+    alarm(ENDING_S);
+}
+
 static void watchdog_end(struct watchdog *w, int grace_ms)
 {
     double end_s = clock_seconds() + grace_ms * 1e-3;
@@ -244,7 +254,7 @@ static void watchdog_conclude(struct watchdog *w, const struct watch_verdict *ve
     struct watch_message message = {.kind = WATCH_MESSAGE_VERDICT, .rank = verdict->rank};
     const struct watch_report own = watchdog_here(w);
     verdict_print(w, verdict, &own, message.text, sizeof message.text);
-    alarm(ENDING_S);
+    watchdog_decide(w);
     if (verdict->finding != WATCH_LEFT_BEHIND) {
         message.report = verdict->rank >= 0 ? w->table.ranks[verdict->rank].report : own;
         bool speaks = verdict->finding == WATCH_STANDS_STILL;
@@ -261,7 +271,7 @@ static void watchdog_conclude(struct watchdog *w, const struct watch_verdict *ve
 /* Another rank has found out. */
 static void watchdog_obey(struct watchdog *w)
 {
-    alarm(ENDING_S);
+    watchdog_decide(w);
     log_console_level_set(LOG_SILENT); /* the one who found out speaks */
     if (w->rank == 0)
         watch_channel_send(w->channel, &w->verdict);
@@ -274,7 +284,7 @@ static void watchdog_obey(struct watchdog *w)
 
 static void watchdog_orphaned(struct watchdog *w)
 {
-    alarm(ENDING_S);
+    watchdog_decide(w);
     log_error("the process that launched this rank is gone: ending");
     watchdog_end(w, 0);
 }
@@ -436,6 +446,15 @@ void watchdog_comms_set(struct watchdog *w, const struct comm *host, const struc
     w->host = host;
     w->device = device;
     pthread_mutex_unlock(&w->mutex);
+}
+
+void watchdog_await(struct watchdog *w)
+{
+    if (w == NULL || !w->has_thread)
+        return;
+    double end_s = clock_seconds() + AWAIT_MS * 1e-3;
+    while (clock_seconds() < end_s || atomic_load(&w->decided))
+        pause_ms(10);
 }
 
 void watchdog_failed(struct watchdog *w, const char *cause)
