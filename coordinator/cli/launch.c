@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -148,13 +149,18 @@ static bool setting_add(struct launch_command *command, const char *name, const 
     return setting != NULL;
 }
 
-/* An address range is understood by Open MPI alone; NCCL wants the interface's name. */
+/* An address range is understood by Open MPI alone. NCCL takes a name for the beginning of several, ib0 for
+ * ib0.8001 too, unless '=' is before it. */
 static bool interface_add(struct launch_command *command, const char *interface)
 {
+    char exact[256];
+    bool is_name = strchr(interface, '/') == NULL;
+    if (is_name && snprintf(exact, sizeof exact, "=%s", interface) >= (int)sizeof exact)
+        return false;
     return setting_add(command, "OMPI_MCA_btl_tcp_if_include", interface) &&
            setting_add(command, "OMPI_MCA_oob_tcp_if_include", interface) &&
            setting_add(command, "PRTE_MCA_prte_if_include", interface) &&
-           (strchr(interface, '/') != NULL || setting_add(command, "NCCL_SOCKET_IFNAME", interface));
+           (!is_name || setting_add(command, "NCCL_SOCKET_IFNAME", exact));
 }
 
 static bool settings_add(struct launch_command *command, const struct launch_options *options)

@@ -76,7 +76,8 @@ static bool some_are_out(const struct launch_options *options)
 static bool variable_goes(const struct launch_options *options, const char *variable, size_t length)
 {
     static const char *const whole[] = {"PATH", "LD_LIBRARY_PATH"};
-    static const char *const begins[] = {"MUSTER_", "OMP_", "DNNL_", "NCCL_", "UCX_"};
+    static const char *const begins[] = {"MUSTER_", "OMP_",    "DNNL_",  "NCCL_",
+                                         "UCX_",    "CUBLAS_", "CUDNN_", "NVIDIA_TF32_OVERRIDE="};
     for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) {
         if (strlen(whole[i]) == length && strncmp(variable, whole[i], length) == 0)
             return true;

@@ -127,6 +127,36 @@ START_TEST(what_the_person_has_set_stays)
 }
 END_TEST
 
+START_TEST(what_decides_the_bits_of_a_gpu_reaches_hosts_behind_ssh_and_which_gpus_does_not)
+{
+    struct hosts_item item = {.name = "a"};
+    struct hosts hosts = {.source = HOSTS_FILE, .items = &item, .count = 1};
+    options.hosts = &hosts;
+    options.hostfile = "hosts";
+    setenv("NVIDIA_TF32_OVERRIDE", "0", 1);
+    setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 1);
+    setenv("CUDA_VISIBLE_DEVICES", "3", 1);
+    ck_assert(has(" -x NVIDIA_TF32_OVERRIDE "));
+    ck_assert(has(" -x CUBLAS_WORKSPACE_CONFIG "));
+    ck_assert(!has("CUDA_VISIBLE_DEVICES"));
+}
+END_TEST
+
+START_TEST(nccl_is_told_the_interface_and_no_other_that_begins_alike)
+{
+    struct hosts_item item = {.name = "a"};
+    struct hosts hosts = {.source = HOSTS_FILE, .items = &item, .count = 1};
+    options.hosts = &hosts;
+    options.hostfile = "hosts";
+    options.interface = "ib0";
+    ck_assert(has("OMPI_MCA_btl_tcp_if_include=ib0 "));
+    ck_assert(has("NCCL_SOCKET_IFNAME==ib0 "));
+    ck_assert(has(" -x NCCL_SOCKET_IFNAME "));
+    options.interface = "10.0.0.0/24";
+    ck_assert(!has("NCCL_SOCKET_IFNAME"));
+}
+END_TEST
+
 /* What comes out for `text`, fed in pieces of `step` bytes. */
 static struct launch_banners feed(const char *text, size_t step, struct text *out)
 {
@@ -324,6 +354,8 @@ int main(void)
     tcase_add_test(cases, shared_memory_is_asked_for_on_one_host_only);
     tcase_add_test(cases, ranks_yield_only_when_they_outnumber_the_cores);
     tcase_add_test(cases, what_the_person_has_set_stays);
+    tcase_add_test(cases, what_decides_the_bits_of_a_gpu_reaches_hosts_behind_ssh_and_which_gpus_does_not);
+    tcase_add_test(cases, nccl_is_told_the_interface_and_no_other_that_begins_alike);
     tcase_add_test(cases, what_mpirun_says_of_every_end_is_taken_out);
     tcase_add_test(cases, a_rank_that_mpirun_names_is_kept);
     tcase_add_test(cases, everything_else_passes_unchanged);
