@@ -19,8 +19,8 @@ enum { DEVICE_STAGING_BYTES = 4 << 20, DEVICE_REASON_MAX = 256 };
 
 /* What a rank tells the others. */
 struct device_card {
-    int found;
-    char host[64], uuid[48];
+    int found, may_share;
+    char host[64], uuid[48], bus[32];
     char reason[DEVICE_REASON_MAX]; /* why none was found */
     char cores[PLACEMENT_TEXT];     /* near the GPU; "" where the machine does not say */
 };
@@ -75,6 +75,8 @@ static void device_look(struct device *device, const struct job *job, const stru
     card->found = status == MUSTER_OK;
     snprintf(card->reason, sizeof card->reason, "%.*s", DEVICE_REASON_MAX - 1, status ? err.text : "");
     snprintf(card->uuid, sizeof card->uuid, "%s", device->info.uuid);
+    snprintf(card->bus, sizeof card->bus, "%s", device->info.pci_bus_id);
+    card->may_share = device->shared;
 }
 
 /* Where the cores near the GPU are not known, the run goes on as the launcher placed it. */
@@ -116,15 +118,26 @@ static void device_bind(const struct placement *placement, const struct device_c
                  bound ? "" : ", not taken: the launcher bound this rank");
 }
 
-static enum muster_status device_judge_duplicates(const struct device_card *cards, int count,
-                                                  struct muster_error *err)
+/* Sets `shared` and `split`, alike on all ranks. */
+static enum muster_status device_compare(const struct device_card *cards, int count, struct device *device,
+                                         struct muster_error *err)
 {
+    device->shared = device->split = false;
     for (int b = 1; b < count; b++)
-        for (int a = 0; a < b; a++)
-            if (strcmp(cards[a].uuid, cards[b].uuid) == 0 && strcmp(cards[a].host, cards[b].host) == 0)
+        for (int a = 0; a < b; a++) {
+            bool same = strcmp(cards[a].uuid, cards[b].uuid) == 0;
+            if (strcmp(cards[a].host, cards[b].host) != 0)
+                continue;
+            if (same && !(cards[a].may_share && cards[b].may_share))
                 return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
                                         "ranks %d and %d on %s have the same GPU, %s: start one rank per GPU",
                                         a, b, cards[a].host, cards[a].uuid);
+            device->shared |= same;
+            device->split |= !same && strcmp(cards[a].bus, cards[b].bus) == 0;
+        }
+    if (device->shared)
+        log_warn("ranks share a GPU, as MUSTER_SHARE_GPU=1 has it, and pose as hosts of their own: for "
+                 "tests only");
     return MUSTER_OK;
 }
 
@@ -170,8 +183,8 @@ enum muster_status device_choose(const struct job *job, struct comm *comm, struc
     status = comm_all_gather(comm, cards, bytes, err);
     if (!status)
         status = device_judge(job, cards, comm->size, &on_gpu, err);
-    if (!status && on_gpu && !device->shared)
-        status = device_judge_duplicates(cards, comm->size, err);
+    if (!status && on_gpu)
+        status = device_compare(cards, comm->size, device, err);
     if (!status && on_gpu && placement)
         device_bind(placement, cards, comm);
     if (!on_gpu)
@@ -211,14 +224,15 @@ static enum muster_status device_from_host(void *context, void *device, const vo
     return kernels_copy_to_device(context, device, host, bytes, err);
 }
 
-/* Each rank pretends to be a host of its own: NCCL then talks over the loopback network. */
+/* Each rank pretends to be a host of its own: NCCL then talks over the network, on one host the loopback. */
 static void device_share_prepare(const struct comm *comm)
 {
     char id[32];
     snprintf(id, sizeof id, "muster-rank-%d", comm->rank);
     setenv("NCCL_HOSTID", id, 1);
     setenv("NCCL_NET", "Socket", 0);
-    setenv("NCCL_SOCKET_IFNAME", "lo", 0);
+    if (comm->node_count == 1)
+        setenv("NCCL_SOCKET_IFNAME", "lo", 0);
     setenv("NCCL_IB_DISABLE", "1", 0);
     setenv("NCCL_MNNVL_ENABLE", "0", 0);
     setenv("NCCL_RAS_ENABLE", "0", 0);
@@ -232,6 +246,10 @@ static enum muster_status device_comm_nccl(const struct device *device, const st
     if (!create)
         return muster_error_set(err, MUSTER_ERR_UNSUPPORTED,
                                 "comm.backend: nccl: the CUDA plug-in was built without NCCL");
+    if (device->split)
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT,
+                                "comm.backend: nccl: ranks have parts of one GPU (MIG), which NCCL does not "
+                                "join: let comm.backend be mpi, or start one rank per GPU");
     if (device->shared)
         device_share_prepare(host);
     struct nccl_options options = {
@@ -250,7 +268,7 @@ enum muster_status device_comm_create(const struct device *device, const struct 
     *out = NULL;
     if (!device->plugin)
         return MUSTER_OK;
-    bool suits = host->size > 1 && cuda_plugin_symbol("muster_nccl_create") != NULL;
+    bool suits = host->size > 1 && !device->split && cuda_plugin_symbol("muster_nccl_create") != NULL;
     if (job->comm.backend == JOB_COMM_NCCL || (job->comm.backend == JOB_COMM_AUTO && suits))
         return device_comm_nccl(device, job, host, out, err);
     struct comm_device memory = {

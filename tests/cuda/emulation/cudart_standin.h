@@ -8,6 +8,7 @@
  *
  * The environment, read at each use:
  *   MUSTER_STANDIN_DEVICES   devices that exist (1)
+ *   MUSTER_STANDIN_MIG       1: they are parts of one GPU
  *   MUSTER_STANDIN_MEMORY    bytes of memory of a device (8 GiB)
  *   MUSTER_STANDIN_PROTECT   1: memory from cudaMalloc can be touched by work on a stream only, so that a
  *                            host function that reads a device pointer crashes (read once, at the first use)

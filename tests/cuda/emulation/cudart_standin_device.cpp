@@ -211,7 +211,8 @@ cudaError_t cudaDeviceGetPCIBusId(char *text, int bytes, int device)
 {
     if (!device_exists(device))
         return standin_error(cudaErrorInvalidDevice);
-    snprintf(text, (size_t)bytes, "0000:%02X:00.0", (unsigned)(device + 1) & 0xffu);
+    const int board = standin_environment("MUSTER_STANDIN_MIG", 0) != 0 ? 0 : device;
+    snprintf(text, (size_t)bytes, "0000:%02X:00.0", (unsigned)(board + 1) & 0xffu);
     return cudaSuccess;
 }
 
