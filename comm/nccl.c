@@ -47,7 +47,7 @@ struct poll {
 
 static struct poll poll_begin(const struct comm_nccl *n)
 {
-    return (struct poll){.deadline_ns = clock_monotonic_ns() + (int64_t)n->options.timeout_ms * 1000000};
+    return (struct poll){.deadline_ns = clock_monotonic_ns() + (int64_t)n->wait_ms * 1000000};
 }
 
 /* Lets others run, outside of NCCL. False when the time is over or NCCL was given up meanwhile. */
@@ -124,7 +124,7 @@ static enum muster_status fail_wait(struct comm_nccl *n, const char *call, struc
     return fail(n, err,
                 "%s did not end within %d ms: another rank is gone or stands still, or the network is "
                 "cut",
-                call, n->options.timeout_ms);
+                call, n->wait_ms);
 }
 
 enum muster_status comm_nccl_enter(struct comm_nccl *n, const char *doing, struct muster_error *err)

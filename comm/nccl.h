@@ -23,8 +23,8 @@ struct nccl_options {
     const char *device_uuid;  /* of this rank's GPU; two ranks with the same one are refused */
     bool allow_shared_device; /* test mode: each rank got its own NCCL_HOSTID before NCCL was first called */
     bool require_infiniband;  /* refuse to run over sockets */
-    int timeout_ms; /* of every wait, set-up included; the longest computation that a collective waits for
-                     * counts too */
+    int timeout_ms; /* of every wait, during set-up at most five minutes; the longest computation that a
+                     * collective waits for counts too */
     comm_sum_function sum;
 };
 

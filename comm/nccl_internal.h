@@ -21,6 +21,7 @@ struct comm_nccl {
     bool others_fault;      /* what failed was reaching another rank */
     bool hangs;             /* the abort did not end, and neither might any call that waits for the GPU */
     const char *doing;      /* the collective in progress, for messages */
+    int wait_ms;            /* the longest wait: options.timeout_ms, less during set-up */
     int device;
     cudaStream_t stream; /* all communication, in order */
     cudaEvent_t event;

@@ -17,6 +17,13 @@
 /* The highest there is: lower numbers come first, and the runtime clamps them. */
 enum { STREAM_PRIORITY = -100 };
 
+/* Set-up waits for nobody's computation; who cannot be reached by then will not be, and who watches the ranks
+ * from outside has not lost patience yet. */
+enum { SETUP_WAIT_MS = 300000 };
+
+/* Less free memory than this may be why NCCL, which takes some hundred MB, could not start. */
+enum { MEMORY_WANTED_MIB = 1024 };
+
 /* What each rank tells all others. */
 struct report {
     int32_t status;       /* enum muster_status */
@@ -95,6 +102,7 @@ static enum muster_status local_prepare(struct setup *setup, struct comm *bootst
         n->base.sequence = n->base.bytes_sent = n->base.bytes_across = 0;
         n->bootstrap = bootstrap;
         n->options = *options;
+        n->wait_ms = options->timeout_ms < SETUP_WAIT_MS ? options->timeout_ms : SETUP_WAIT_MS;
         n->doing = "set-up";
         pthread_mutex_init(&n->inside, NULL);
     }
@@ -128,8 +136,20 @@ static enum muster_status prepared_agree(struct comm *bootstrap, enum muster_sta
     return MUSTER_OK;
 }
 
-/* Everybody's report to everybody; the outcome is a failure when any rank reported one: that of the first
- * rank which did not merely lose another. */
+/* The failure of the first rank that did not merely lose another; NULL: there is none. */
+static const struct report *failure_find(const struct setup *setup)
+{
+    const struct report *first = NULL;
+    for (int r = setup->n->base.size - 1; r >= 0; r--) {
+        const struct report *one = &setup->reports[r];
+        if (one->status != MUSTER_OK && (!first || !one->others_fault || first->others_fault))
+            first = one;
+    }
+    return first;
+}
+
+/* Everybody's report to everybody; the outcome is a failure when any rank reported one. Only a rank that
+ * failed by itself says so with another status than PEER. */
 static enum muster_status reports_agree(struct setup *setup, enum muster_status status,
                                         struct muster_error *err)
 {
@@ -139,16 +159,13 @@ static enum muster_status reports_agree(struct setup *setup, enum muster_status 
     mine->status = status;
     text_copy(mine->text, sizeof(mine->text), status == MUSTER_OK ? "" : err->text);
     enum muster_status talked = comm_all_gather(bootstrap, setup->reports, setup->counts, &failure);
-    if (status != MUSTER_OK)
+    if (status == MUSTER_ERR_PEER && !mine->others_fault)
+        return muster_error_set(err, MUSTER_ERR_INTERNAL, "%s", err->text);
+    const struct report *first = talked == MUSTER_OK ? failure_find(setup) : NULL;
+    if (status != MUSTER_OK && (!mine->others_fault || !first || first->others_fault))
         return status;
     if (talked != MUSTER_OK)
         return muster_error_set(err, talked, "%s", failure.text);
-    const struct report *first = NULL;
-    for (int r = bootstrap->size - 1; r >= 0; r--) {
-        const struct report *one = &setup->reports[r];
-        if (one->status != MUSTER_OK && (!first || !one->others_fault || first->others_fault))
-            first = one;
-    }
     if (!first)
         return MUSTER_OK;
     return muster_error_set(err, (enum muster_status)first->status, "rank %d (%s): %s",
@@ -197,6 +214,14 @@ static enum muster_status id_share(struct setup *setup, ncclUniqueId *id, struct
     return MUSTER_OK;
 }
 
+static void memory_note(struct muster_error *err)
+{
+    size_t free_bytes = 0, total_bytes = 0;
+    if (cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess && free_bytes >> 20 < MEMORY_WANTED_MIB)
+        muster_error_set(err, err->status, "%s; the rank left %zu MiB of the GPU's memory to NCCL", err->text,
+                         free_bytes >> 20);
+}
+
 /* NCCL connects the ranks when they first talk: only after a barrier is it known which way. */
 static enum muster_status nccl_start(struct setup *setup, ncclUniqueId id, struct muster_error *err)
 {
@@ -208,8 +233,11 @@ static enum muster_status nccl_start(struct setup *setup, ncclUniqueId id, struc
     enum muster_status status = comm_nccl_leave(n, "ncclCommInitRankConfig", result, err);
     if (status == MUSTER_OK)
         status = comm_nccl_ops.barrier(&n->base, err);
-    if (status != MUSTER_OK)
+    if (status != MUSTER_OK) {
+        memory_note(err);
         comm_nccl_give_up(n); /* or the others wait for this rank as long as they may */
+    }
+    n->wait_ms = n->options.timeout_ms;
     struct report *mine = &setup->reports[n->base.rank];
     mine->others_fault = n->others_fault;
     mine->log_was_read = nccl_log_read(&setup->log, &mine->transport);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
  * Every call of NCCL made to fail in every way: it returns each error, reports each later, or never ends, on
- * one rank of several. The whole job must end with MUSTER_ERR_PEER on every rank, nobody may wait for ever,
- * the rank at fault names the call, and nothing stays behind. No test waits for a time limit: the clock jumps
- * when the stand-in knows that what is waited for will not come.
+ * one rank of several. The whole job must end with MUSTER_ERR_PEER on every rank (in set-up, INTERNAL on the
+ * one at fault), nobody may wait for ever, the rank at fault names the call, and nothing stays behind. No
+ * test waits for a time limit: the clock jumps when the stand-in knows that what is waited for will not come.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -113,7 +113,8 @@ static void fault_check(int call, const char *variable, const char *said, const 
     setenv("MUSTER_NCCL_STANDIN_FAIL", mine ? variable : "", 1);
     enum muster_status status = all_run(&err);
     snprintf(rank_text, sizeof(rank_text), "on rank %d: ", test.mpi->rank);
-    if (status != MUSTER_ERR_PEER ||
+    bool own = mine && status == MUSTER_ERR_INTERNAL && !test.nccl; /* set-up knows whose fault it is */
+    if ((status != MUSTER_ERR_PEER && !own) ||
         (mine && !(strstr(err.text, said) && strstr(err.text, reason) && strstr(err.text, rank_text)))) {
         fprintf(stderr, "%s on rank %d: status %d, \"%s\"\n", variable, fault_rank(call), status, err.text);
         mpi_check(false);
@@ -177,6 +178,46 @@ START_TEST(a_call_that_never_ends_is_ended_by_the_time_limit)
         snprintf(variable, sizeof(variable), "hang:%s:%d", calls[call].call, calls[call].nth);
         fault_check(call, variable, calls[call].waits_in, "did not end within 60000 ms");
     }
+    nccl_case_release(&test);
+}
+END_TEST
+
+START_TEST(set_up_that_fails_on_a_full_gpu_says_so)
+{
+    nccl_case_init(&test);
+    setenv("MUSTER_STANDIN_MEMORY", "7340032", 1);
+    fault_check(1, "ncclCommInitRankConfig:1:1", "unhandled cuda error", "left 6 MiB of the GPU's memory");
+    unsetenv("MUSTER_STANDIN_MEMORY");
+    nccl_case_release(&test);
+}
+END_TEST
+
+/* Of two that fail, the one whose connection to the other has ended is not to blame. */
+START_TEST(set_up_names_the_rank_that_failed_not_one_that_lost_it)
+{
+    struct muster_error err = {0};
+    nccl_case_init(&test);
+    int last = test.mpi->size - 1;
+    char who[32];
+    snprintf(who, sizeof(who), "rank %d (", last);
+    setenv("MUSTER_NCCL_STANDIN_FAIL",
+           test.mpi->rank == last ? "ncclCommInitRankConfig:1:2" : "ncclCommInitRankConfig:1:6", 1);
+    enum muster_status status = muster_nccl_create(test.mpi, &test.options, &test.nccl, &err);
+    bool mine = test.mpi->rank == last;
+    mpi_check(status == (mine ? MUSTER_ERR_INTERNAL : MUSTER_ERR_PEER) && !test.nccl);
+    mpi_check(strstr(err.text, "unhandled system error") && (mine || strstr(err.text, who)));
+    setenv("MUSTER_NCCL_STANDIN_FAIL", "", 1);
+    nccl_case_release(&test);
+}
+END_TEST
+
+/* Another rank's job may take hours; to be reached takes seconds. */
+START_TEST(set_up_waits_for_minutes_at_most)
+{
+    nccl_case_init(&test);
+    test.options.timeout_ms = 86400000;
+    fault_check(1, "hang:ncclCommInitRankConfig:1", "ncclCommInitRankConfig", "did not end within 300000 ms");
+    fault_check(3, "hang:ncclAllReduce:2", "ncclAllReduce", "did not end within 86400000 ms");
     nccl_case_release(&test);
 }
 END_TEST
@@ -394,6 +435,9 @@ int main(int argc, char **argv)
     tcase_add_test(tc, an_error_that_shows_later_ends_all_ranks_and_is_named);
     tcase_add_test(tc, an_error_after_a_call_has_ended_well_ends_all_ranks_too);
     tcase_add_test(tc, a_call_that_never_ends_is_ended_by_the_time_limit);
+    tcase_add_test(tc, set_up_that_fails_on_a_full_gpu_says_so);
+    tcase_add_test(tc, set_up_names_the_rank_that_failed_not_one_that_lost_it);
+    tcase_add_test(tc, set_up_waits_for_minutes_at_most);
     tcase_add_test(tc, an_abort_that_fails_too_changes_nothing);
     tcase_add_loop_test(tc, an_end_that_fails_still_ends, 0, (int)(sizeof(endings) / sizeof(endings[0])));
     tcase_add_loop_test(tc, work_that_the_gpu_never_does_is_ended_by_the_time_limit, 0, 2);
