@@ -162,6 +162,14 @@ static void worker_lost(const char *text)
     worker_end(MUSTER_EXIT_LOST);
 }
 
+/* NCCL sees that a rank is gone before that rank's other connections end, and a GPU that was reading its
+ * neighbour's memory faults then: both wait for news of others, and who merely lost one waits longer than who
+ * may have failed by itself. */
+static double worker_doubt_s(enum muster_status status)
+{
+    return status == MUSTER_ERR_PEER ? 3.0 : status == MUSTER_ERR_INTERNAL ? 1.0 : 0.0;
+}
+
 /* A failed rank's release may wait for ever, for a GPU whose operation never ends. */
 enum { RELEASE_S = 8 };
 
@@ -228,8 +236,8 @@ static int worker_train(struct trainer_options *options)
     text_release(&report);
     bool shared = finished || worker_error_is_shared(status);
     pthread_t late;
-    if (status == MUSTER_ERR_PEER && !shared)
-        watchdog_await(watchdog);
+    if (!shared)
+        watchdog_await(watchdog, worker_doubt_s(status));
     if (status)
         worker_tell(comm, shared, status, &err, watchdog);
     if (!shared && pthread_create(&late, NULL, worker_end_late, &code) == 0)

@@ -31,7 +31,6 @@ enum {
     VERDICT_GRACE_MS = 100, /* for the verdict to reach the others */
     ORPHAN_TICKS = 8,       /* Open MPI ends a rank without a launcher by itself within 1.5 s, most times */
     FAREWELL_MS = 1000,     /* for the last message to a peer that reads slowly */
-    AWAIT_MS = 3000,        /* NCCL sees that a rank is gone before its other connections end */
     FAILED_S = 10           /* from a rank's own error to the end of all */
 };
 
@@ -448,11 +447,11 @@ void watchdog_comms_set(struct watchdog *w, const struct comm *host, const struc
     pthread_mutex_unlock(&w->mutex);
 }
 
-void watchdog_await(struct watchdog *w)
+void watchdog_await(struct watchdog *w, double seconds)
 {
     if (w == NULL || !w->has_thread)
         return;
-    double end_s = clock_seconds() + AWAIT_MS * 1e-3;
+    double end_s = clock_seconds() + seconds;
     while (clock_seconds() < end_s || atomic_load(&w->decided))
         pause_ms(10);
 }

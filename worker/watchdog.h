@@ -47,8 +47,8 @@ const struct roster *watchdog_roster(const struct watchdog *watchdog);
 void watchdog_comms_set(struct watchdog *watchdog, const struct comm *host, const struct comm *device);
 
 /** This rank cannot go on, perhaps because another is gone, or has failed and says so: waits until that is
- * known, and then for the end. Returns after moments when nobody else is to blame. Takes NULL. */
-void watchdog_await(struct watchdog *watchdog);
+ * known, and then for the end. Returns after so many seconds when nobody else is to blame. Takes NULL. */
+void watchdog_await(struct watchdog *watchdog, double seconds);
 
 /** This rank ends the job by an error of its own: the others are told, and the event is written, so that
  * nobody has to guess. Takes NULL. */
