@@ -7,12 +7,10 @@ warms up or is disturbed touches all of them. What is compared are ratios within
 
 import argparse
 import json
-import math
 import shutil
 import signal
 import sys
 import tempfile
-from functools import cache
 from pathlib import Path
 
 import cases
@@ -24,7 +22,8 @@ VARIANTS = {
     "cuda": ("muster exact", "PyTorch", "PyTorch compiled", "PyTorch compiled, graphs"),
 }
 COMPILE_MODES = {"PyTorch compiled": "default", "PyTorch compiled, graphs": "reduce-overhead"}
-LOSS_TOLERANCE = 0.3  # of the first loss around ln(vocabulary)
+RUN_SECONDS_MAX = {"cpu": 3600, "cuda": 240}  # a machine with a GPU is lent for minutes, and other programs wait for them
+LOSS_TOLERANCE = 0.3
 
 
 def parse_args():
@@ -47,7 +46,7 @@ def parse_args():
 
 
 def check_first_loss(case, variant, steps):
-    wanted, found = math.log(case.vocabulary), steps[0]["loss"]
+    wanted, found = case.first_loss, steps[0]["loss"]
     if not abs(found - wanted) < LOSS_TOLERANCE:
         raise launch.RunFailed(f"{case.name}, {variant}: the first loss is {found:.3f}, not about {wanted:.3f}")
 
@@ -65,16 +64,21 @@ def check_same_model(case, runs):
         raise launch.RunFailed(f"{case.name}: the programs train models of different sizes: {counts}")
 
 
-@cache
-def fastest_attention(case, folder, data, threads):
-    """PyTorch's fastest attention for this shape, measured by a process of its own that no run's time contains."""
-    if case.device == "cpu":
-        return "default"
-    argv = cases.torch_argv(case, folder, data, sys.executable, threads, "measure")
-    return launch.answer(argv)
+def measure(args, case, work):
+    """How fast PyTorch's attentions are with this shape, by a process of its own that no run's time contains."""
+    if args.no_torch or case.device == "cpu" or case.emulated:
+        return {"attention": "default"}
+    argv = cases.torch_argv(case, work, cases.write_data(case, work), sys.executable, args.threads, "measure")
+    try:
+        found = launch.answer(argv)
+    except launch.RunFailed as failure:
+        print(f"PyTorch chooses its attention itself: {failure}", file=sys.stderr, flush=True)
+        return {"attention": "default"}
+    print(f"{case.name}, PyTorch on this GPU: {found}", file=sys.stderr, flush=True)
+    return json.loads(found)
 
 
-def run_variant(args, case, variant, work):
+def run_variant(args, case, variant, work, attention):
     """One run, in a folder that is removed afterwards: a checkpoint of the large model takes 1.5 GB."""
     data = cases.write_data(case, work)
     folder = work / "run"
@@ -82,17 +86,17 @@ def run_variant(args, case, variant, work):
     folder.mkdir()
     log = work / (variant.replace(" ", "-") + ".log")
     metrics = folder / "metrics.jsonl"
-    gpu = case.device == "cuda" and not case.emulated
+    how = {"gpu": case.device == "cuda" and not case.emulated, "timeout_s": RUN_SECONDS_MAX[case.device]}
+    how["enough"] = case.steps if case.device == "cuda" else None
     if variant.startswith("muster"):
         reduce = variant.split()[1]
         commands = cases.muster_commands(case, folder, data, args.worker, reduce, args.ranks, args.threads)
-        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, args.worker.name, gpu=gpu)
+        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, args.worker.name, **how)
     else:
-        mode = COMPILE_MODES.get(variant)
-        attention = fastest_attention(case, folder, data, args.threads)
+        mode = "blocks" if case.deep and variant in COMPILE_MODES else COMPILE_MODES.get(variant)
         argv = cases.torch_argv(case, folder, data, sys.executable, args.threads, attention)
         commands = cases.torch_commands(argv, folder, mode, args.ranks, args.threads)
-        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, gpu=gpu)
+        watched = launch.run(commands, metrics, case.warmup, args.ranks, log, **how)
     check_first_loss(case, variant, watched.steps)
     run = report.Run.from_watched(case, watched, count_parameters(folder, watched.steps))
     shutil.rmtree(folder)
@@ -107,8 +111,8 @@ def variants_of(args, case):
             yield variant
 
 
-def run_case(args, case, rounds, work):
-    """Runs by variant, one of each per round. torch.compile may fail (it wants a C++ compiler) without ending all."""
+def run_case(args, case, rounds, work, attention, left_out):
+    """Runs by variant, one of each per round; yields them after each run. A program that fails is left out."""
     variants = list(variants_of(args, case))
     runs = {variant: [] for variant in variants}
     for number in range(rounds):
@@ -116,29 +120,31 @@ def run_case(args, case, rounds, work):
             if variant not in runs:
                 continue
             try:
-                run = run_variant(args, case, variant, work)
+                runs[variant].append(run_variant(args, case, variant, work, attention))
+                check_same_model(case, runs)
             except launch.RunFailed as failure:
-                if variant not in COMPILE_MODES:
-                    raise
-                print(f"left out: {failure}", file=sys.stderr)
+                print(f"left out: {case.name}, {variant}: {failure}", file=sys.stderr, flush=True)
+                left_out.append((case, variant))
                 del runs[variant]
-                continue
-            runs[variant].append(run)
-            check_same_model(case, runs)
-            print(f"{case.name}, round {number + 1}/{rounds}, {variant}: {run}", file=sys.stderr, flush=True)
-    return runs
+            else:
+                told = f"{case.name}, round {number + 1}/{rounds}, {variant}: {runs[variant][-1]}"
+                print(told, file=sys.stderr, flush=True)
+            yield runs
 
 
-def run_all(args, work):
+def run_all(args, work, left_out):
     rounds = args.rounds or (2 if args.quick else 3)
-    results, table = {}, ""
-    for case in cases.make_emulated_cases() if args.emulated else cases.make_cases(args.device, args.quick):
+    results, measured, table = {}, {}, ""
+    found = cases.make_emulated_cases(args.quick) if args.emulated else cases.make_cases(args.device, args.quick)
+    for case in found:
         if args.only not in case.name:
             continue
-        results[case] = run_case(args, case, rounds, work)
-        table = report.write(results, args.ranks, args.threads, rounds)
-        if args.output:  # after each case: who stops the rest keeps this one
-            args.output.write_text(table + "\n", encoding="utf-8")
+        measured[case] = measure(args, case, work)
+        for runs in run_case(args, case, rounds, work, measured[case]["attention"], left_out):
+            results[case] = runs
+            table = report.write(results, measured, args.ranks, args.threads, rounds, left_out)
+            if args.output:  # after each run: who stops the rest keeps this one
+                args.output.write_text(table + "\n", encoding="utf-8")
     return table
 
 
@@ -148,17 +154,15 @@ def main():
     temporary = None if args.work else tempfile.mkdtemp(prefix="muster-bench-")
     work = Path(args.work or temporary).resolve()
     work.mkdir(parents=True, exist_ok=True)
+    left_out = []
     try:
-        table = run_all(args, work)
-    except launch.RunFailed as failure:
-        print(f"bench: {failure}", file=sys.stderr)
-        temporary = None  # the folder stays: the log in it says why
-        return 1
+        table = run_all(args, work, left_out)
     finally:
         if temporary:
             shutil.rmtree(temporary, ignore_errors=True)
     print(table)
-    return 0
+    # torch.compile may fail: it wants a C compiler
+    return 1 if any(variant not in COMPILE_MODES for _, variant in left_out) else 0
 
 
 if __name__ == "__main__":

@@ -94,7 +94,8 @@ def torch_commands(args, case, link, work, ranks):
     commands = []
     for rank in range(2):
         metrics = work / "run" / f"metrics{rank}.jsonl"
-        ((argv, environment),) = cases.torch_commands(case, metrics.parent, data, sys.executable, False, 1, 1)
+        argv = cases.torch_argv(case, metrics.parent, data, sys.executable, 1, "default")
+        ((argv, environment),) = cases.torch_commands(argv, metrics.parent, None, 1, 1)
         argv[argv.index("--metrics") + 1] = str(metrics)
         argv += ["--bucket-mb", str(args.bucket_mb)]
         environment |= {"GLOO_SOCKET_IFNAME": link.device, "RANK": str(rank if ranks == 2 else 0),

@@ -68,6 +68,9 @@ class Gpt(nn.Module):
         x = self.tokens(ids) + self.positions.weight
         for block in self.blocks:
             x = block(x)
+        return self.loss(x, targets)
+
+    def loss(self, x, targets):
         logits = F.linear(self.norm_final(x), self.tokens.weight)
         return F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1))
 
@@ -81,11 +84,14 @@ def parse_args():
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--accumulate", type=int, default=1, help="micro-batches a step")
     parser.add_argument("--precision", choices=("fp32", "bf16"), required=True)
-    parser.add_argument("--compile", choices=("default", "reduce-overhead"), help="torch.compile's mode")
+    parser.add_argument(
+        "--compile", choices=("default", "reduce-overhead", "blocks"),
+        help="torch.compile's mode; blocks: block by block, which deep models do for the time that the whole takes"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--attention", choices=("default", "measure", *ATTENTION), default="default",
-        help="the only fused back end; measure: print the fastest one's name, and no more"
+        help="the only fused back end; measure: print how fast each is, in JSON, and no more"
     )
     parser.add_argument("--bucket-mb", type=int, default=25, help="DDP's own default unless told")
     return parser.parse_args()
@@ -110,42 +116,75 @@ def use_attention(wanted):
         enable(name == wanted)
 
 
+def elapsed_ms(action, runs=10, warmup=3):
+    """Of so many runs on the GPU."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    for run in range(warmup + runs):
+        if run == warmup:
+            begin.record()
+        action()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end)
+
+
 def attention_ms(args, name):
-    """Of ten forward and backward passes; endless where the back end does not take the shape."""
+    """Of ten forward and backward passes as in a block; nothing where the back end does not take the shape."""
     use_attention(name)
     torch.backends.cuda.enable_math_sdp(False)
     shape = (args.micro_batch, args.length, args.heads, args.width // args.heads)
     dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
-    q, k, v = (torch.randn(shape, device="cuda", dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3))
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    qkv = torch.randn((*shape[:2], 3, *shape[2:]), device="cuda", dtype=dtype, requires_grad=True)
+    dy = torch.randn(shape, device="cuda", dtype=dtype).transpose(1, 2)
+
+    def both_passes():
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        F.scaled_dot_product_attention(q, k, v, is_causal=True).backward(dy)
+        qkv.grad = None
+
     try:
-        for run in range(13):
-            if run == 3:
-                begin.record()
-            F.scaled_dot_product_attention(q, k, v, is_causal=True).sum().backward()
-        end.record()
-        end.synchronize()
+        return elapsed_ms(both_passes)
     except RuntimeError:
-        return math.inf
-    return begin.elapsed_time(end)
+        return None
 
 
-def fastest_attention(args):
-    """PyTorch's own choice, "default", where no fused back end takes the shape, and on the CPU."""
-    found = {name: attention_ms(args, name) for name in ATTENTION} if args.device == "cuda" else {}
-    best = min(found, key=found.get, default="default")
-    return "default" if math.isinf(found.get(best, math.inf)) else best
+def product_tflops(edge=8192, runs=10):
+    """What a large product of random bf16 numbers reaches."""
+    a, b = (torch.randn(edge, edge, device="cuda", dtype=torch.bfloat16) for _ in range(2))
+    return 2e-9 * edge**3 * runs / elapsed_ms(lambda: a @ b, runs)
+
+
+def measure(args):
+    """The fastest attention, which is PyTorch's own choice, "default", where no fused back end takes the shape."""
+    found = {name: attention_ms(args, name) for name in ATTENTION}
+    taken = {name: ms for name, ms in found.items() if ms is not None}
+    best = min(taken, key=taken.get, default="default")
+    return {"attention": best, "attention_ms": found, "product_tflops": product_tflops()}
+
+
+def rank_count():
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def compiled(bare, mode):
+    if mode != "blocks":
+        return torch.compile(bare, mode=mode)
+    for block in bare.blocks:
+        block.compile()
+    bare.loss = torch.compile(bare.loss)
+    return bare
 
 
 def make_model(args):
     torch.manual_seed(1337)
-    bare = Gpt(args.layers, args.width, args.heads, args.vocabulary, args.length).to(args.device)
+    with torch.device(args.device):
+        bare = Gpt(args.layers, args.width, args.heads, args.vocabulary, args.length)
     matrices = [p for p in bare.parameters() if p.dim() == 2]
     vectors = [p for p in bare.parameters() if p.dim() != 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95), eps=1e-8, fused=True)
-    module = torch.compile(bare, mode=args.compile) if args.compile else bare
-    if dist.get_world_size() > 1:
+    module = compiled(bare, args.compile) if args.compile else bare
+    if rank_count() > 1:
         module = DistributedDataParallel(
             module, gradient_as_bucket_view=True, broadcast_buffers=False, bucket_cap_mb=args.bucket_mb,
             static_graph=not args.compile and args.accumulate == 1,
@@ -159,7 +198,7 @@ def micro_steps(args, module, source):
     for number in range(args.accumulate):
         ids, targets = next(source)
         last = number == args.accumulate - 1
-        quiet = nullcontext() if last or dist.get_world_size() == 1 else module.no_sync()
+        quiet = nullcontext() if last or rank_count() == 1 else module.no_sync()
         with quiet:
             with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
                 loss = module(ids, targets) / args.accumulate
@@ -171,15 +210,16 @@ def micro_steps(args, module, source):
 def main():
     args = parse_args()
     if args.attention == "measure":
-        print(fastest_attention(args))
+        print(json.dumps(measure(args)))
         return
     if args.attention != "default":
         use_attention(args.attention)
     torch.set_num_threads(args.threads)
     if args.device == "cuda":
         torch.cuda.set_device(int(os.environ["RANK"]) % torch.cuda.device_count())
-    dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
-    rank, ranks = dist.get_rank(), dist.get_world_size()
+    if int(os.environ["WORLD_SIZE"]) > 1:
+        dist.init_process_group("nccl" if args.device == "cuda" else "gloo")
+    rank, ranks = int(os.environ["RANK"]), rank_count()
     bare, module, optimizer = make_model(args)
     params = list(bare.parameters())
     source = batches(args, rank)
@@ -198,7 +238,8 @@ def main():
             line["parameters"] = sum(p.numel() for p in params)
             print(json.dumps(line), file=metrics, flush=True)
         last = now
-    dist.destroy_process_group()
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What is measured: the models, their data, and how each program is told to train them."""
 
+import math
 import os
 import random
 import socket
@@ -27,6 +28,7 @@ class Case:
     device: str = "cpu"
     accumulate: int = 1  # micro-batches a rank and step
     launch_bound: bool = False  # launches are what takes time: PyTorch gets its CUDA graphs
+    deep: bool = False  # to compile the whole takes minutes: PyTorch compiles it block by block
     emulated: bool = False  # no GPU: muster has its emulated plug-in, PyTorch the CPU
 
     @property
@@ -40,6 +42,11 @@ class Case:
         return 6 * parameters + 12 * self.layers * self.width * self.length
 
     @property
+    def first_loss(self):
+        """Around which a fresh model starts: logits are normal, of variance 0.02² · width, over the whole vocabulary."""
+        return math.log(self.vocabulary) + 0.5 * 0.02**2 * self.width
+
+    @property
     def token_bytes(self):
         return 1 if self.vocabulary <= 256 else 2
 
@@ -48,17 +55,22 @@ def make_cases(device, quick):
     return _gpu_cases(quick) if device == "cuda" else _cpu_cases(quick)
 
 
-def make_emulated_cases():
+def make_emulated_cases(quick):
     """For a try of the benchmark itself where there is no GPU; what it measures means nothing."""
-    tiny = {"layers": 1, "width": 16, "heads": 2, "vocabulary": 256, "length": 16, "device": "cuda", "emulated": True}
-    return [
-        Case("tiny, 2 micro-steps,", "bf16", **tiny, micro_batch=2, accumulate=2, steps=6, warmup=2),
-        Case("tiny, 1 micro-step,", "bf16", **tiny, micro_batch=2, steps=6, warmup=2, launch_bound=True),
+    tiny = {"width": 16, "heads": 2, "vocabulary": 256, "length": 16, "micro_batch": 2, "steps": 6, "warmup": 2}
+    tiny |= {"device": "cuda", "emulated": True}
+    found = [
+        Case("tiny, 2 micro-steps,", "bf16", layers=1, **tiny, accumulate=2),
+        Case("tiny, 1 micro-step,", "bf16", layers=1, **tiny, launch_bound=True),
     ]
+    if not quick:
+        found.append(Case("tiny, 1.5B's likeness,", "bf16", layers=12, **tiny, deep=True))
+    return found
 
 
 def _gpu_cases(quick):
-    """Full steps of half a million tokens, and one of 4096 tokens where launches are what takes time."""
+    """A full step of half a million tokens, one of 4096 tokens where launches are what takes time, and a piece of a step
+    of a large model: what its update costs is a small part of that too."""
     gpt2 = {"layers": 12, "width": 768, "heads": 12, "vocabulary": 50304, "length": 1024, "device": "cuda"}
     xl = {"layers": 48, "width": 1600, "heads": 25, "vocabulary": 50304, "length": 1024, "device": "cuda"}
     found = [
@@ -66,7 +78,8 @@ def _gpu_cases(quick):
         Case("GPT-2 124M, 4096 tokens,", "bf16", **gpt2, micro_batch=4, steps=120, warmup=20, launch_bound=True),
     ]
     if not quick:
-        found.append(Case("GPT-2 1.5B, 0.5M tokens,", "bf16", **xl, micro_batch=8, accumulate=64, steps=5, warmup=2))
+        xl |= {"micro_batch": 8, "accumulate": 8, "steps": 8, "warmup": 2, "deep": True}
+        found.append(Case("GPT-2 1.5B, 65536 tokens,", "bf16", **xl))
     return found
 
 

@@ -8,10 +8,13 @@ reaches 1.
 """
 
 import json
+import math
 import os
 import re
+import signal
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,19 +78,24 @@ def read_steps(path):
 
 
 def _gpu_memory():
-    """What all processes have of the first GPU, in bytes."""
+    """What all processes have of the first GPU, in bytes; nothing where the driver does not say."""
     argv = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
-    return int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout) << 20
+    try:
+        return int(subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout) << 20
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
 
 
 class _Watch:
-    def __init__(self, metrics, warmup, gpu):
-        self.metrics, self.warmup = metrics, warmup
-        self.gpu_before = _gpu_memory() if gpu else None
+    def __init__(self, metrics, warmup, enough, gpu):
+        self.metrics, self.warmup, self.enough = metrics, warmup, enough
+        self.gpu_before = (_gpu_memory() or 0) if gpu else None
+        self.gpu_asked = -math.inf
         self.started = time.monotonic()
         self.first_step_s = None
         self.peaks = {}
         self.marks = []  # (steps seen, time, CPU seconds) whenever the number of steps changed
+        self.done = False
 
     def look(self, pids):
         for pid in pids if self.gpu_before is None else ():
@@ -96,11 +104,17 @@ class _Watch:
         now = time.monotonic()
         if seen and self.first_step_s is None:
             self.first_step_s = now - self.started
-        # Asking takes longer than the moment of the first step may be missed by; no program gives memory back later.
-        if seen and self.gpu_before is not None:
-            self.peaks["gpu"] = max(self.peaks.get("gpu", 0), _gpu_memory() - self.gpu_before)
+        done = self.enough is not None and seen >= self.enough
+        if seen and self.gpu_before is not None and (done or now - self.gpu_asked > 1):
+            self._look_at_gpu(now)
         if seen > (self.marks[-1][0] if self.marks else self.warmup - 1):
             self.marks.append((seen, now, _cpu_seconds(pids)))
+        self.done = done
+
+    def _look_at_gpu(self, now):
+        """Asking takes longer than the moment of the first step may be missed by; no program gives memory back later."""
+        self.gpu_asked = now
+        self.peaks["gpu"] = max(self.peaks.get("gpu", 0), (_gpu_memory() or 0) - self.gpu_before)
 
     def cpu_share(self, ranks):
         if len(self.marks) < 2:
@@ -124,35 +138,57 @@ def _stop(processes):
 
 def answer(argv):
     """The last line that a command prints."""
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True)
+    try:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=180)
+    except subprocess.TimeoutExpired as late:
+        raise RunFailed(f"{argv[1]}: no answer after {late.timeout:.0f} s") from None
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         raise RunFailed(f"{argv[1]} failed with exit code {done.returncode}")
     return lines[-1]
 
 
-def run(commands, metrics, warmup, ranks, log, rank_name=None, timeout_s=3600, gpu=False):
-    """Runs the commands, a list of (argv, environment), together until all have ended well. With `gpu`, memory is the
-    first GPU's instead of the processes'."""
+def _end(pids, processes):
+    """What comes after the last step (a checkpoint of many gigabytes) is no part of what is measured."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+
+
+def _failed(argv, log):
+    """Says why: whatever machine this is may be gone before anyone reads its files."""
+    said = [line for line in _read(log).splitlines() if re.search("[A-Za-z]", line)]
+    return RunFailed("\n    ".join([f"{argv[0]} failed and had said:", *(said[-15:] or ["nothing"])]))
+
+
+def run(commands, metrics, warmup, ranks, log, rank_name=None, timeout_s=3600, gpu=False, enough=None):
+    """Runs the commands, a list of (argv, environment), together until all have ended well, or with `enough` until so
+    many steps are done. With `gpu`, memory is the first GPU's instead of the processes'."""
+    argv = commands[0][0]
     with open(log, "wb") as out:
-        watch = _Watch(metrics, warmup, gpu)
+        watch = _Watch(metrics, warmup, enough, gpu)
         processes = [
             subprocess.Popen(argv, env={**os.environ, **env}, stdout=out, stderr=subprocess.STDOUT)
             for argv, env in commands
         ]
         try:
             while any(p.poll() is None for p in processes):
-                watch.look(rank_pids(processes, rank_name))
+                pids = rank_pids(processes, rank_name)
+                watch.look(pids)
+                if watch.done and pids:
+                    _end(pids, processes)
+                    break
                 if any(p.poll() not in (None, 0) for p in processes):
                     break
                 if time.monotonic() - watch.started > timeout_s:
-                    raise RunFailed(f"{commands[0][0][0]}: not done after {timeout_s} s; see {log}")
+                    raise RunFailed(f"{argv[0]}: not done after {timeout_s} s; see {log}")
                 time.sleep(0.02 if watch.first_step_s is None else 0.1)
         finally:
             _stop(processes)
     steps = read_steps(metrics)
-    if any(p.returncode for p in processes) or len(steps) <= warmup:
-        said = [line for line in _read(log).splitlines() if re.search("[a-z]", line)]
-        last = said[-1] if said else "it said nothing"
-        raise RunFailed(f"{commands[0][0][0]} failed; {log} ends: {last}")
+    if len(steps) < (enough or warmup + 1) or not watch.done and any(p.returncode for p in processes):
+        raise _failed(argv, log)
     return Watched(steps, watch.first_step_s, sum(watch.peaks.values()), watch.cpu_share(ranks))

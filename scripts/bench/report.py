@@ -55,9 +55,9 @@ def spread(values, form):
 def ratio_rows(case, runs):
     """muster (exact) over each other program, run for run of the same round."""
     for variant, others in runs.items():
-        if variant == "muster exact":
+        pairs = list(zip(runs.get("muster exact", []), others))
+        if variant == "muster exact" or not pairs:
             continue
-        pairs = list(zip(runs["muster exact"], others))
         yield [
             case.name,
             variant,
@@ -67,15 +67,22 @@ def ratio_rows(case, runs):
         ]
 
 
+def promised():
+    """Of a known GPU, what the data sheet says of bf16 without sparsity."""
+    return next((peak for name, peak in BF16_TFLOPS.items() if name in gpu()), None)
+
+
 def tflops(case, kept):
-    """By 6N + 12LCT, and of a known GPU its MFU: the share of what the data sheet promises for bf16 without sparsity."""
+    """By 6N + 12LCT, and the MFU where the peak is known."""
     rate = median(r.tokens_per_s for r in kept) * case.flops_per_token / 1e12
-    peak = next((peak for name, peak in BF16_TFLOPS.items() if name in gpu()), None) if case.device == "cuda" else None
-    return f"{rate:.2f}" + (f", MFU {rate / peak:.1%}" if peak and case.precision == "bf16" else "")
+    peak = promised() if case.device == "cuda" and case.precision == "bf16" else None
+    return f"{rate:.2f}" + (f", MFU {rate / peak:.1%}" if peak else "")
 
 
 def value_rows(case, runs):
     for variant, kept in runs.items():
+        if not kept:
+            continue
         inside = "-"
         if variant.startswith("muster"):
             inside = f"{median(r.reduce_ms for r in kept):.0f} / {median(r.update_ms for r in kept):.0f}"
@@ -109,13 +116,6 @@ def _processor():
     return found.group(1) if found else platform.machine()
 
 
-def _import_memory():
-    """Of a Python process that imports torch and does nothing else, in MiB."""
-    text = "import torch; print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM:')))"
-    found = _output(sys.executable, "-c", text)
-    return f"{int(found) / 1024:.0f} MiB" if found.isdigit() else "unknown"
-
-
 @cache
 def gpu():
     return _output("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
@@ -126,16 +126,26 @@ def machine():
     return [*_machine()]
 
 
+# What it is, and the memory of a process that imports it and does nothing else.
+TORCH = """
+import torch
+told = [torch.__version__, torch.backends.cpu.get_cpu_capability()]
+if torch.cuda.is_available():
+    told += ["CUDA", torch.version.cuda, "cuDNN", torch.backends.cudnn.version(), "NCCL", torch.cuda.nccl.version()]
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(*told, "alone has", int(status["VmHWM"].split()[0]) // 1024, "MiB")
+"""
+
+
 def _machine():
-    torch = "import torch; print(torch.__version__, torch.backends.cpu.get_cpu_capability())"
     here = Path(__file__).resolve().parent
+    commit = os.environ.get("MUSTER_COMMIT") or _output("git", "-C", str(here), "describe", "--always", "--dirty")
     yield f"* Processor: {_processor()}, {os.cpu_count()} cores; Linux {platform.release()}"
-    yield f"* muster: commit {_output('git', '-C', str(here), 'describe', '--always', '--dirty')}"
+    yield f"* muster: commit {commit}"
     if gpu() != "unknown":
         yield f"* GPU: {gpu()}"
     yield f"* MPI: {_output('mpirun', '--version')}"
-    yield f"* PyTorch {_output(sys.executable, '-c', torch)}, Python {platform.python_version()}"
-    yield f"* Memory of a process that only imports torch: {_import_memory()}"
+    yield f"* PyTorch {_output(sys.executable, '-c', TORCH)}, Python {platform.python_version()}"
 
 
 def disturbed(results):
@@ -148,7 +158,31 @@ def disturbed(results):
     return ["", f"The machine was not quiet: {told}"]
 
 
-def write(results, ranks, threads, rounds):
+MUSTER_ON_GPU = """\
+* muster: `reduce: exact`, bf16 with fp32 master weights, gradients and moments, AdamW, gradients clipped to norm 1;
+  whatever it does repeats to the last bit"""
+TORCH_ON_GPU = """\
+* PyTorch: bf16 by autocast over fp32 weights, gradients and moments, fused AdamW, gradients clipped to norm 1, the
+  fused attention that is fastest here, nothing asked to repeat; compiled as a whole, 1.5B block by block"""
+
+
+def settings(results, measured):
+    """How each program was told to train, where a GPU does."""
+    if not any(case.device == "cuda" for case in results):
+        return
+    yield MUSTER_ON_GPU
+    if any(variant.startswith("PyTorch") for runs in results.values() for variant in runs):
+        yield TORCH_ON_GPU
+    if promised():
+        yield f"* MFU: of {promised()} TFLOP/s, the data sheet's for bf16 without sparsity"
+    for case, found in measured.items():
+        if "product_tflops" in found:
+            times = ", ".join(f"{name} {ms:.1f}" if ms else f"{name} -" for name, ms in found["attention_ms"].items())
+            yield (f"* PyTorch, {case.name}: a product of 8192 x 8192 reaches {found['product_tflops']:.0f} TFLOP/s; "
+                   f"attention, ms of ten times forward and backward: {times}")
+
+
+def write(results, measured, ranks, threads, rounds, left_out):
     ratio_head = ["case", "muster exact ÷", "tokens/s", "peak memory", "time to first step"]
     ratio_lines = [row for case, runs in results.items() for row in ratio_rows(case, runs)]
     value_head = ["case", "program", "tokens/s", "TFLOP/s (6N + 12LCT)", "peak memory, MiB, all ranks", "first step done after, s"]
@@ -162,7 +196,9 @@ def write(results, ranks, threads, rounds):
     ]
     parts = [
         *machine(),
-        f"* {ranks} ranks of {threads} thread(s), {rounds} rounds; {batches}",
+        *settings(results, measured),
+        f"* {ranks} ranks of {threads} thread(s), at most {rounds} rounds; {batches}",
+        *(f"* Left out, because it failed: {case.name}, {variant}" for case, variant in left_out),
         "",
         *(compared if ratio_lines else []),
         "Each program; median (min–max) over rounds:",
