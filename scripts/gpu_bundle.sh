@@ -53,10 +53,14 @@ if [ -n "$pmix" ]; then
 fi
 
 brought='/(ld-linux[^/]*|lib(c|m|dl|rt|pthread|util|resolv|stdc\+\+|gcc_s|cublas|cublasLt|cudnn|nccl|cuda))\.so'
-find "$prefix" -type f \( -name '*.so' -o -perm -u+x \) -exec ldd {} + 2>/dev/null |
-    awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | grep -vE "$brought" | xargs cp -L -t "$prefix/lib"
+needed=$(find "$prefix" -type f \( -name '*.so' -o -perm -u+x \) -exec ldd {} + 2>/dev/null)
+if grep 'not found' <<<"$needed" >&2; then
+    echo "gpu_bundle: not here, so not in the bundle" >&2 && exit 1
+fi
+sed -n 's|^\t.* => \(/.*\) (0x[0-9a-f]*)$|\1|p' <<<"$needed" | sort -u | grep -vE "$brought" | xargs -d '\n' cp -L -t "$prefix/lib"
 find "$prefix" -type f \( -name '*.so*' -o -perm -u+x \) -exec strip --strip-unneeded {} +
 
+git -C "$here" describe --always --dirty >"$prefix/commit" 2>/dev/null || echo unknown >"$prefix/commit"
 cat >"$prefix/run" <<'END'
 #!/bin/sh
 # Runs a command with the programs and libraries of this folder, wherever it lies; MORE_LIBRARIES are looked into after

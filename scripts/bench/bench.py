@@ -148,8 +148,14 @@ def run_all(args, work, left_out):
     return table
 
 
+def stop(*_):
+    """An exit ends the run in hand too. timeout(1) says it twice."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
+
+
 def main():
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit ends the run in hand too
+    signal.signal(signal.SIGTERM, stop)
     args = parse_args()
     temporary = None if args.work else tempfile.mkdtemp(prefix="muster-bench-")
     work = Path(args.work or temporary).resolve()

@@ -56,6 +56,25 @@ grep -q 'all is well' "$folder/found/log.txt" || fail "the log lacks what a good
 
 gpu_check --only copies
 must_exit 0
+gpu_check --without 'products|operation|one launch|models|bits|speed'
+must_exit 0
+grep -q 'memory, copies' "$folder/found/table.md" || fail "a check that is wanted was left out"
 gpu_check --minutes 0 --only copies
 must_exit 1
 must_say 'not run: the time is over'
+# 2000 seconds (ten times those of a GPU) with four minutes left are not worth their beginning.
+gpu_check --minutes 4 --only 'library|host memory'
+must_exit 1
+must_say 'every library .* good'
+must_say 'host memory .* 0 s . not run: the time is over'
+
+# The libraries of PyTorch's folders come before others.
+if command -v python3 >/dev/null; then
+    mkdir -p "$folder/site/nvidia/cu13/lib"
+    # shellcheck disable=SC2016
+    printf '#!/bin/sh\necho "libraries: $MORE_LIBRARIES"\n' >"$folder/archive/build/tests/test_cuda_memory"
+    tar -C "$folder/archive" -czf "$folder/archive.tar.gz" .
+    PYTHONPATH=$folder/site gpu_check --only copies
+    must_exit 0
+    grep -Eq "^libraries: ([^:]*:)*$folder/site/nvidia/cu13/lib(:|$)" "$folder/found/log.txt" || fail "PyTorch's libraries were not found"
+fi
