@@ -122,8 +122,8 @@ def gpu():
 
 
 @cache
-def machine():
-    return [*_machine()]
+def machine(compared):
+    return [*_machine(compared)]
 
 
 # What it is, and the memory of a process that imports it and does nothing else.
@@ -137,7 +137,7 @@ print(*told, "alone has", int(status["VmHWM"].split()[0]) // 1024, "MiB")
 """
 
 
-def _machine():
+def _machine(compared):
     here = Path(__file__).resolve().parent
     commit = os.environ.get("MUSTER_COMMIT") or _output("git", "-C", str(here), "describe", "--always", "--dirty")
     yield f"* Processor: {_processor()}, {os.cpu_count()} cores; Linux {platform.release()}"
@@ -145,7 +145,8 @@ def _machine():
     if gpu() != "unknown":
         yield f"* GPU: {gpu()}"
     yield f"* MPI: {_output('mpirun', '--version')}"
-    yield f"* PyTorch {_output(sys.executable, '-c', TORCH)}, Python {platform.python_version()}"
+    if compared:
+        yield f"* PyTorch {_output(sys.executable, '-c', TORCH)}, Python {platform.python_version()}"
 
 
 def disturbed(results):
@@ -166,12 +167,16 @@ TORCH_ON_GPU = """\
   fused attention that is fastest here, nothing asked to repeat; compiled as a whole, 1.5B block by block"""
 
 
+def has_torch(results):
+    return any(variant.startswith("PyTorch") for runs in results.values() for variant in runs)
+
+
 def settings(results, measured):
     """How each program was told to train, where a GPU does."""
     if not any(case.device == "cuda" for case in results):
         return
     yield MUSTER_ON_GPU
-    if any(variant.startswith("PyTorch") for runs in results.values() for variant in runs):
+    if has_torch(results):
         yield TORCH_ON_GPU
     if promised():
         yield f"* MFU: of {promised()} TFLOP/s, the data sheet's for bf16 without sparsity"
@@ -195,7 +200,7 @@ def write(results, measured, ranks, threads, rounds, left_out):
         "",
     ]
     parts = [
-        *machine(),
+        *machine(has_torch(results)),
         *settings(results, measured),
         f"* {ranks} ranks of {threads} thread(s), at most {rounds} rounds; {batches}",
         *(f"* Left out, because it failed: {case.name}, {variant}" for case, variant in left_out),
