@@ -25,7 +25,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-if [ "$emulated" -eq 0 ] && ! timeout 30 nvidia-smi -L >/dev/null 2>&1; then
+if [ "$emulated" -eq 0 ] && ! timeout -k 5 30 nvidia-smi -L >/dev/null 2>&1; then
     echo "gpu_check: no GPU: nvidia-smi finds none. Nothing was checked; --emulated checks what needs none." >&2
     exit 2
 fi

@@ -203,7 +203,7 @@ def write(results, measured, ranks, threads, rounds, left_out):
         *machine(has_torch(results)),
         *settings(results, measured),
         f"* {ranks} ranks of {threads} thread(s), at most {rounds} rounds; {batches}",
-        *(f"* Left out, because it failed: {case.name}, {variant}" for case, variant in left_out),
+        *(f"* Left out, because it failed: {case.name}, {variant}" for case, variant, _ in left_out),
         "",
         *(compared if ratio_lines else []),
         "Each program; median (min–max) over rounds:",

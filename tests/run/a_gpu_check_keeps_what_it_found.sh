@@ -68,6 +68,23 @@ must_exit 1
 must_say 'every library .* good'
 must_say 'host memory .* 0 s . not run: the time is over'
 
+# With a GPU its clock and memory are written down meanwhile, and who does so ends with the check.
+cat >"$folder/bin/nvidia-smi" <<'END'
+#!/bin/sh
+case $* in *--loop=*) echo "$$" && exec sleep 600 ;; esac
+echo "GPU 0: a likeness"
+END
+chmod +x "$folder/bin/nvidia-smi"
+cp "$folder/archive/build/tests/libmuster_cuda_emulated.so" "$folder/archive/build/bin/libmuster_cuda.so"
+tar -C "$folder/archive" -czf "$folder/archive.tar.gz" .
+status=0
+PATH=$folder/bin:$PATH "$MUSTER_SOURCE/scripts/gpu_check.sh" --bundle "$folder/archive.tar.gz" --output "$folder/found" \
+    --only 'driver|library|copies' >"$folder/out" 2>&1 || status=$?
+must_exit 0
+must_say 'the GPU and its driver .* good'
+watcher=$(<"$folder/found/gpu.csv")
+[[ $(sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$watcher/status" 2>/dev/null) =~ ^Z?$ ]] || fail "who watched the GPU stayed behind"
+
 # The libraries of PyTorch's folders come before others.
 if command -v python3 >/dev/null; then
     mkdir -p "$folder/site/nvidia/cu13/lib"
