@@ -43,6 +43,7 @@ enum muster_status muster_error_set(struct muster_error *err, enum muster_status
     va_end(arguments);
     memcpy(err->text, text, strlen(text) + 1);
     err->status = status;
+    err->agreed = false;
     return status;
 }
 
@@ -64,6 +65,7 @@ enum muster_status muster_error_set_errno(struct muster_error *err, int errno_va
     memcpy(err->text, text, length);
     memcpy(err->text + length, reason, reason_length + 1);
     err->status = status;
+    err->agreed = false;
     return status;
 }
 

@@ -7,6 +7,8 @@
 #ifndef MUSTER_BASE_ERROR_H
 #define MUSTER_BASE_ERROR_H
 
+#include <stdbool.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -36,12 +38,14 @@ enum {
 
 struct muster_error {
     enum muster_status status;
+    bool agreed; /* the ranks have compared notes: all of them hold this error */
     char text[1024];
 };
 
 /**
  * Records the cause and returns `status`, so that `return muster_error_set(err, …)` reads well.
- * \param err  may be NULL; an error already recorded there is overwritten.
+ * \param err  may be NULL; an error already recorded there is overwritten,
+ * and the new one is this rank's alone until the ranks have agreed on it.
  */
 enum muster_status muster_error_set(struct muster_error *err, enum muster_status status, const char *format,
                                     ...) __attribute__((format(printf, 3, 4)));

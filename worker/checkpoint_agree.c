@@ -24,10 +24,14 @@ enum muster_status checkpoint_agree(struct comm *comm, enum muster_status mine, 
         status = comm_broadcast(comm, &verdict, (int64_t)sizeof verdict, rank, err);
         if (status != MUSTER_OK)
             return status;
-        if (verdict.status != MUSTER_OK && comm->size == 1)
-            return muster_error_set(err, verdict.status, "%s", verdict.text);
-        if (verdict.status != MUSTER_OK)
-            return muster_error_set(err, verdict.status, "rank %d: %.1000s", rank, verdict.text);
+        if (verdict.status == MUSTER_OK)
+            continue;
+        if (failed_count > (float)comm->size - 0.5f)
+            muster_error_set(err, verdict.status, "%s", verdict.text);
+        else
+            muster_error_set(err, verdict.status, "rank %d: %.1000s", rank, verdict.text);
+        err->agreed = true;
+        return verdict.status;
     }
     return muster_error_set(err, MUSTER_ERR_INTERNAL, "a rank failed to save or load, and none says so");
 }

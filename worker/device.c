@@ -185,6 +185,7 @@ enum muster_status device_choose(const struct job *job, struct comm *comm, struc
         status = device_judge(job, cards, comm->size, &on_gpu, err);
     if (!status && on_gpu)
         status = device_compare(cards, comm->size, device, err);
+    err->agreed = status == MUSTER_ERR_BAD_INPUT; /* all have judged the same cards */
     if (!status && on_gpu && placement)
         device_bind(placement, cards, comm);
     if (!on_gpu)

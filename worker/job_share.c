@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "worker/checkpoint_agree.h"
 #include "worker/run_folder.h"
 
 static enum muster_status job_share_report(const struct job_report *report, enum muster_status status,
@@ -114,10 +115,9 @@ enum muster_status job_share_plan(struct job_share *share, struct comm *comm, bo
     if (status)
         return status;
     struct plan_topology topology = {.ranks = comm->size, .threads = threads, .on_device = on_device};
-    status = plan_create(share->job, &share->config, &topology, &share->plan, err);
-    if (status)
-        return status;
-    return job_share_compare(comm, share->plan, err);
+    status = checkpoint_agree(
+        comm, plan_create(share->job, &share->config, &topology, &share->plan, err), err);
+    return status ? status : job_share_compare(comm, share->plan, err);
 }
 
 void job_share_release(struct job_share *share)

@@ -143,11 +143,11 @@ static bool worker_parse(int argc, char **argv, struct trainer_options *options)
 }
 
 /* Errors every rank has alike end the job quietly after rank 0 has spoken; one rank's own error takes all the
- * others with it. */
-static bool worker_error_is_shared(enum muster_status status)
+ * others with it. A number that went wrong is the same on all ranks to the last bit. */
+static bool worker_error_is_shared(enum muster_status status, const struct muster_error *err)
 {
     return status == MUSTER_OK || status == MUSTER_ERR_CANCELLED || status == MUSTER_ERR_NUMERIC ||
-           status == MUSTER_ERR_BAD_INPUT;
+           (status == MUSTER_ERR_BAD_INPUT && err->agreed);
 }
 
 /* From watching threads: whatever the others are stuck in must not matter. */
@@ -234,7 +234,7 @@ static int worker_train(struct trainer_options *options)
     if (report.length > 0)
         fputs(report.data, stderr);
     text_release(&report);
-    bool shared = finished || worker_error_is_shared(status);
+    bool shared = finished || worker_error_is_shared(status, &err);
     pthread_t late;
     if (!shared)
         watchdog_await(watchdog, worker_doubt_s(status));

@@ -25,8 +25,10 @@ enum muster_status run_folder_share_status(struct comm *comm, int root, enum mus
     enum muster_status sent = comm_broadcast(comm, &shared, sizeof shared, root, err);
     if (sent)
         return sent;
-    if (shared.status)
+    if (shared.status) {
         *err = shared;
+        err->agreed = true;
+    }
     return shared.status;
 }
 

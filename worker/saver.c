@@ -186,7 +186,8 @@ enum muster_status saver_load(struct saver *saver, const struct saver_resume *re
     bool search = strcmp(resume->from, "auto") == 0;
     double started = clock_seconds();
     *progress = (struct checkpoint_progress){.step = -1};
-    enum muster_status status = job_keys_check(resume->allow_changes, err);
+    enum muster_status status =
+        checkpoint_agree(saver->parts.comm, job_keys_check(resume->allow_changes, err), err);
     if (!status && strcmp(resume->from, "never") == 0)
         return saver_give_up_later(saver, 0, err);
     if (status)
@@ -250,6 +251,7 @@ static enum muster_status saver_report(struct saver *saver, const struct checkpo
     telemetry_saving(saver->parts.telemetry, -1, 0.0);
     if (outcome->status && !saver_survives(outcome->status)) {
         *err = outcome->err;
+        err->agreed = false; /* each rank comes by here when its own thread has ended */
         return outcome->status;
     }
     saver->duration_s = outcome->duration_s;

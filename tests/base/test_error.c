@@ -10,7 +10,7 @@
 
 START_TEST(an_error_keeps_its_status_and_formatted_text)
 {
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     ck_assert_int_eq(muster_error_set(&err, MUSTER_ERR_CORRUPT, "shard %d of %s", 3, "x"),
                      MUSTER_ERR_CORRUPT);
     ck_assert_int_eq(err.status, MUSTER_ERR_CORRUPT);
@@ -28,7 +28,7 @@ END_TEST
 
 START_TEST(a_system_call_error_names_the_reason)
 {
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     ck_assert_int_eq(muster_error_set_errno(&err, ENOENT, "open %s", "a"), MUSTER_ERR_IO);
     ck_assert_str_eq(err.text, "open a: No such file or directory");
     ck_assert_int_eq(muster_error_set_errno(&err, ENOSPC, "write %s", "b"), MUSTER_ERR_NO_SPACE);
@@ -42,7 +42,7 @@ START_TEST(a_text_too_long_is_cut_but_the_reason_of_the_system_stays)
     char name[3000];
     memset(name, 'n', sizeof name - 1);
     name[sizeof name - 1] = '\0';
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     muster_error_set(&err, MUSTER_ERR_BAD_INPUT, "%s", name);
     ck_assert_uint_eq(strlen(err.text), sizeof err.text - 1);
     muster_error_set_errno(&err, ENOENT, "open %s", name);
@@ -54,7 +54,7 @@ END_TEST
 
 START_TEST(the_old_text_may_be_an_argument_of_the_new_one)
 {
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     muster_error_set(&err, MUSTER_ERR_IO, "cause");
     muster_error_set(&err, MUSTER_ERR_PEER, "rank 3 of the job: %s", err.text);
     ck_assert_str_eq(err.text, "rank 3 of the job: cause");

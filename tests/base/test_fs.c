@@ -86,7 +86,7 @@ END_TEST
 START_TEST(a_joined_path_that_does_not_fit_is_refused)
 {
     char out[FS_PATH_MAX], name[FS_PATH_MAX];
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     memset(name, 'n', sizeof name - 1);
     name[FS_PATH_MAX - 3] = '\0';
     ck_assert_int_eq(fs_path_join(out, "f", name, NULL), MUSTER_OK);
@@ -109,7 +109,7 @@ END_TEST
 
 START_TEST(a_folder_is_not_created_over_or_under_a_file)
 {
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     write_text("file", "x");
     ck_assert_int_eq(fs_folder_create(in_folder("file"), &err), MUSTER_ERR_IO);
     ck_assert_ptr_nonnull(strstr(err.text, in_folder("file")));
@@ -148,7 +148,7 @@ END_TEST
 
 START_TEST(a_file_over_the_limit_is_refused_and_one_at_the_limit_is_read)
 {
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     char *data = NULL;
     size_t bytes = 0;
     int64_t live = alloc_live_count();
@@ -188,7 +188,7 @@ END_TEST
 
 START_TEST(what_cannot_be_read_is_named_with_its_cause)
 {
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     char *data = NULL;
     size_t bytes = 0;
     ck_assert_int_eq(fs_file_read(in_folder("none"), 10, &data, &bytes, &err), MUSTER_ERR_IO);
@@ -202,7 +202,7 @@ END_TEST
 
 START_TEST(a_write_that_fails_names_the_path_and_keeps_the_old_content)
 {
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     ck_assert_int_eq(fs_file_write(in_folder("none/file"), "x", 1, &err), MUSTER_ERR_IO);
     ck_assert_ptr_nonnull(strstr(err.text, in_folder("none/file")));
     write_text("file", "old");
@@ -276,7 +276,7 @@ END_TEST
 START_TEST(a_writer_that_cannot_rename_cleans_up_and_says_so)
 {
     struct fs_writer writer;
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     ck_assert_int_eq(fs_writer_open(&writer, in_folder("file"), 0, NULL), MUSTER_OK);
     ck_assert_int_eq(fs_folder_create(in_folder("file"), NULL), MUSTER_OK);
     ck_assert_int_eq(fs_writer_finish(&writer, &err), MUSTER_ERR_IO);
@@ -290,7 +290,7 @@ END_TEST
 START_TEST(a_full_disk_is_no_space_and_names_the_file)
 {
     struct fs_writer writer;
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     ck_assert_int_eq(fs_writer_open(&writer, in_folder("file"), 0, NULL), MUSTER_OK);
     int full = open("/dev/full", O_WRONLY);
     ck_assert_int_ge(full, 0);
@@ -317,7 +317,7 @@ END_TEST
 
 START_TEST(a_rename_moves_and_a_failed_one_names_both_ends)
 {
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     write_text("a", "x");
     ck_assert_int_eq(fs_rename(in_folder("a"), in_folder("b"), NULL), MUSTER_OK);
     check_text("b", "x");
@@ -349,7 +349,7 @@ END_TEST
 
 START_TEST(syncing_a_folder_that_is_none_is_an_error)
 {
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     write_text("file", "x");
     ck_assert_int_eq(fs_folder_sync(folder, NULL), MUSTER_OK);
     ck_assert_int_eq(fs_folder_sync(in_folder("file"), &err), MUSTER_ERR_IO);
@@ -406,7 +406,7 @@ END_TEST
 
 START_TEST(a_tree_too_deep_is_refused_and_named)
 {
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     char path[FS_PATH_MAX];
     strcpy(path, in_folder("tree"));
     for (int depth = 0; depth < 140; depth++)
@@ -447,7 +447,7 @@ END_TEST
 START_TEST(a_list_without_memory_or_folder_is_empty_and_leaks_nothing)
 {
     struct fs_list list;
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     char name[32];
     for (int i = 0; i < 20; i++) {
         snprintf(name, sizeof name, "file-%d", i);
@@ -499,7 +499,7 @@ END_TEST
 START_TEST(what_cannot_be_mapped_is_named)
 {
     struct fs_map map;
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     ck_assert_int_eq(fs_map_open(&map, folder, &err), MUSTER_ERR_BAD_INPUT);
     ck_assert_ptr_nonnull(strstr(err.text, folder));
     ck_assert_int_eq(fs_map_open(&map, in_folder("none"), &err), MUSTER_ERR_IO);
@@ -511,7 +511,7 @@ END_TEST
 START_TEST(a_second_taker_of_a_lock_is_refused_and_told_who_holds_it)
 {
     struct fs_lock first, second;
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     char holder[32];
     ck_assert_int_eq(fs_lock_take(&first, in_folder("lock"), NULL), MUSTER_OK);
     ck_assert_int_eq(fs_lock_take(&second, in_folder("lock"), &err), MUSTER_ERR_PEER);
@@ -559,7 +559,7 @@ END_TEST
 START_TEST(a_lock_that_cannot_be_opened_is_an_error_of_its_own)
 {
     struct fs_lock lock;
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     ck_assert_int_eq(fs_lock_take(&lock, in_folder("none/lock"), &err), MUSTER_ERR_IO);
     ck_assert_ptr_nonnull(strstr(err.text, in_folder("none/lock")));
     ck_assert_int_eq(lock.fd, -1);
@@ -570,7 +570,7 @@ END_TEST
 START_TEST(what_a_stranger_wrote_into_the_lock_file_is_shown_harmlessly)
 {
     struct fs_lock lock;
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     ck_assert_int_eq(fs_lock_take(&lock, in_folder("lock"), NULL), MUSTER_OK);
     ck_assert_int_eq(pwrite(lock.fd, "host\x1b[31m 7\n", 12, 0), 12);
     ck_assert_int_eq(lock_from_child(in_folder("lock")), 1);

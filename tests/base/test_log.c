@@ -135,7 +135,7 @@ END_TEST
 
 START_TEST(a_file_that_cannot_be_opened_is_named_and_the_old_one_stays)
 {
-    struct muster_error err = {MUSTER_OK, ""};
+    struct muster_error err = {.status = MUSTER_OK};
     char wrong[FS_PATH_MAX];
     ck_assert_int_eq(fs_path_join(wrong, folder, "missing/rank.log", NULL), MUSTER_OK);
     ck_assert_int_eq(log_file_open(log_path, 0, NULL), MUSTER_OK);

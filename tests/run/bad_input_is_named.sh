@@ -79,6 +79,22 @@ offset=$(sed -nE 's/.*deep.bin: byte offset ([0-9]+):.*/\1/p' "$folder/out" | he
 must_equal 'the token at that offset' 65535 "$(od -An -tu2 -j "$offset" -N 2 "$folder/deep.bin" | tr -d ' ')"
 must_not_say 'finished at'
 
+# What one rank alone finds wrong, as where a host has another start script, ends all of them, and that rank is named.
+one_rank_refused() {
+    local pattern=$1
+    shift
+    status=0
+    mpirun --timeout "$deadline_s" -n 1 "$MUSTER_BIN/muster-worker" "$folder/alone.yaml" : \
+        -n 1 "$@" >"$folder/out" 2>&1 </dev/null || status=$?
+    must_exit 2
+    must_say "$pattern"
+    must_not_say '^step '
+}
+one_rank_refused "^muster-worker: rank 1 \\([^)]+\\): MUSTER_INJECT: 'nonsense' cannot be read" \
+    env MUSTER_INJECT=nonsense "$MUSTER_BIN/muster-worker" "$folder/alone.yaml"
+one_rank_refused "^muster-worker: rank 1: .*learning_rate" \
+    "$MUSTER_BIN/muster-worker" "$folder/alone.yaml" --allow-change learning_rate
+
 # A folder belongs to one run at a time, and to one job.
 write_job busy train.max_steps=1000000
 start 2 busy
