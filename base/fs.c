@@ -129,9 +129,12 @@ static enum muster_status folder_create_one(const char *path, struct muster_erro
     int cause = errno;
     if (fs_is_folder(path)) /* somebody else was faster */
         return MUSTER_OK;
-    if (cause == EEXIST)
-        return muster_error_set(err, MUSTER_ERR_IO, "mkdir %s: a file of that name is in the way", path);
-    return muster_error_set_errno(err, cause, "mkdir %s", path);
+    enum muster_status status =
+        cause == EEXIST
+            ? muster_error_set(err, MUSTER_ERR_IO, "mkdir %s: a file of that name is in the way", path)
+            : muster_error_set_errno(err, cause, "mkdir %s", path);
+    errno = cause;
+    return status;
 }
 
 enum muster_status fs_folder_create(const char *path, struct muster_error *err)

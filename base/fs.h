@@ -23,7 +23,7 @@ enum muster_status fs_path_join(char *out, const char *folder, const char *name,
 enum muster_status fs_program_path(char *out, struct muster_error *err);
 enum muster_status fs_program_folder(char *out, struct muster_error *err);
 
-/** mkdir -p; an existing folder is no error. */
+/** mkdir -p; an existing folder is no error. Where mkdir fails, errno says why. */
 enum muster_status fs_folder_create(const char *path, struct muster_error *err);
 
 bool fs_exists(const char *path);

@@ -18,8 +18,8 @@ struct checkpoint_chunk {
 
 /**
  * One verdict from all ranks' own: MUSTER_OK when all are, otherwise status and text of the lowest failing
- * rank, on all, with its number where others did not fail. Collective; allocates nothing, so that a rank short of memory can still say so.
- * \param err  not NULL; holds the text when `mine` is not MUSTER_OK
+ * rank, on all, with its number where others did not fail. Collective; allocates nothing, so that a rank
+ * short of memory can still say so. \param err  not NULL; holds the text when `mine` is not MUSTER_OK
  */
 enum muster_status checkpoint_agree(struct comm *comm, enum muster_status mine, struct muster_error *err);
 

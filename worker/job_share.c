@@ -115,8 +115,8 @@ enum muster_status job_share_plan(struct job_share *share, struct comm *comm, bo
     if (status)
         return status;
     struct plan_topology topology = {.ranks = comm->size, .threads = threads, .on_device = on_device};
-    status = checkpoint_agree(
-        comm, plan_create(share->job, &share->config, &topology, &share->plan, err), err);
+    status =
+        checkpoint_agree(comm, plan_create(share->job, &share->config, &topology, &share->plan, err), err);
     return status ? status : job_share_compare(comm, share->plan, err);
 }
 

@@ -26,12 +26,14 @@
 static int worker_usage(FILE *out, int code)
 {
     fputs("usage: mpirun -n RANKS muster-worker JOB.yaml [--set KEY=VALUE]... [--resume auto|never|FOLDER] "
-          "[--instruction-set NAME] [--allow-change KEY,...]\n"
+          "[--own-first] [--instruction-set NAME] [--allow-change KEY,...]\n"
           "       muster-worker --generate PATH [--prompt TEXT] [--tokens N] [--temperature T] [--top-k K] "
           "[--seed S]\n"
           "       mpirun -n RANKS muster-worker --doctor [--floor GB_PER_S] [JOB.yaml [--set KEY=VALUE]...]\n"
           "\n"
-          "One rank of a training run. Usually started by `muster run`.\n"
+          "One rank of a training run. Usually started by `muster run`. With --own-first, what the run has "
+          "saved "
+          "since goes before what --resume says.\n"
           "example: mpirun -n 2 muster-worker configs/quickstart.yaml\n"
           "exit codes: 0 done, 1 failed, 2 bad input, 75 stopped with a checkpoint (the same command "
           "continues), 76 ended because another rank is lost\n",
@@ -127,6 +129,8 @@ static bool worker_parse(int argc, char **argv, struct trainer_options *options)
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--resume") && i + 1 < argc)
             options->resume = argv[++i];
+        else if (!strcmp(argv[i], "--own-first"))
+            options->own_first = true;
         else if (!strcmp(argv[i], "--allow-change") && i + 1 < argc)
             options->allow_changes = argv[++i];
         else if (!strcmp(argv[i], "--set") && i + 1 < argc &&

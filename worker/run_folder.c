@@ -69,17 +69,32 @@ static enum muster_status run_folder_link(const struct job *job, bool goes_on, s
     return MUSTER_OK;
 }
 
+/* A cause that only a person can mend is bad input: the run would end alike at every restart. */
+static enum muster_status run_folder_make(const char *key, const char *path, struct muster_error *err)
+{
+    static const int lasting[] = {EACCES, EPERM, EROFS, ENOTDIR, EEXIST, ENOENT, ELOOP, ENAMETOOLONG};
+    errno = 0;
+    enum muster_status status = fs_folder_create(path, err);
+    int cause = errno;
+    for (size_t i = 0; status == MUSTER_ERR_IO && i < sizeof lasting / sizeof lasting[0]; i++) {
+        if (cause == lasting[i])
+            status = muster_error_set(err, MUSTER_ERR_BAD_INPUT, "%s: %.900s; name a folder that can be made",
+                                      key, err->text);
+    }
+    return status;
+}
+
 static enum muster_status run_folder_create(struct run_folder *folder, const struct job *job, bool goes_on,
                                             struct muster_error *err)
 {
     char path[FS_PATH_MAX];
-    enum muster_status status = fs_folder_create(job->output_dir, err);
+    enum muster_status status = run_folder_make("output_dir", job->output_dir, err);
     if (!status)
         status = fs_path_join(path, job->output_dir, "logs", err);
     if (!status)
-        status = fs_folder_create(path, err);
+        status = run_folder_make("output_dir", path, err);
     if (!status)
-        status = fs_folder_create(job->checkpoint.dir, err);
+        status = run_folder_make("checkpoint.dir", job->checkpoint.dir, err);
     if (!status && access(job->checkpoint.dir, W_OK | X_OK) != 0 && (errno == EACCES || errno == EROFS))
         status =
             muster_error_set(err, MUSTER_ERR_BAD_INPUT, "checkpoint.dir: nothing can be written to %s: %s",

@@ -21,6 +21,7 @@
 #include "worker/checkpoint_agree.h"
 #include "worker/checkpoint_tier.h"
 #include "worker/checkpoint_writer.h"
+#include "worker/resume_choice.h"
 
 struct saver {
     struct saver_parts parts;
@@ -183,15 +184,19 @@ enum muster_status saver_load(struct saver *saver, const struct saver_resume *re
     const struct rank_state *state = saver->parts.state;
     const struct checkpoint_job job = {job_hash(state->job), state->job,      resume->allow_changes,
                                        &saver->changes,      state->numerics, *saver->parts.data};
-    bool search = strcmp(resume->from, "auto") == 0;
+    const char *from = resume->from;
     double started = clock_seconds();
     *progress = (struct checkpoint_progress){.step = -1};
     enum muster_status status =
         checkpoint_agree(saver->parts.comm, job_keys_check(resume->allow_changes, err), err);
-    if (!status && strcmp(resume->from, "never") == 0)
+    if (!status)
+        status = resume_choice_make(saver->parts.comm, state->job->checkpoint.dir, saver->tier, resume->from,
+                                    resume->own_first, &from, err);
+    if (!status && strcmp(from, "never") == 0)
         return saver_give_up_later(saver, 0, err);
     if (status)
         return status;
+    bool search = strcmp(from, "auto") == 0;
     const struct checkpoint_wanted wanted = {
         .layout = &state->layout,
         .job = &job,
@@ -200,8 +205,8 @@ enum muster_status saver_load(struct saver *saver, const struct saver_resume *re
         .piece_count = saver_piece_count(saver),
         .direct_io = state->job->checkpoint.direct_io,
     };
-    status = checkpoint_load(saver->parts.comm, state->job->checkpoint.dir, search ? NULL : resume->from,
-                             saver->tier, &wanted, progress, err);
+    status = checkpoint_load(saver->parts.comm, state->job->checkpoint.dir, search ? NULL : from, saver->tier,
+                             &wanted, progress, err);
     if (status)
         return status;
     saver->saved_step = progress->step;

@@ -22,6 +22,7 @@ struct saver_parts {
 
 struct saver_resume {
     const char *from;          /* "auto", "never" or a checkpoint's folder */
+    bool own_first;            /* but what the run has saved since goes before it */
     const char *allow_changes; /* as checkpoint_job.allowed */
     bool first;                /* nothing has been computed yet */
 };

@@ -19,6 +19,7 @@
 #include "worker/fault_point.h"
 #include "worker/job_share.h"
 #include "worker/param_windows.h"
+#include "worker/resume_choice.h"
 #include "worker/run_folder.h"
 #include "worker/run_guard.h"
 #include "worker/saver.h"
@@ -190,10 +191,24 @@ static const char *trainer_resumes_from(const struct trainer *t)
     return t->options->resume ? t->options->resume : t->share.job->checkpoint.resume;
 }
 
+/* Whether the words that this run was started with go on from what it saves. */
+static bool trainer_goes_on(const struct trainer *t)
+{
+    const struct job *job = t->share.job;
+    return strcmp(trainer_resumes_from(t), "auto") == 0 ||
+           (!t->options->resume && resume_choice_is_start(job->checkpoint.dir, job->checkpoint.resume));
+}
+
+static bool trainer_own_first(const struct trainer *t)
+{
+    return t->options->own_first || trainer_goes_on(t);
+}
+
 /* Weights and state from a checkpoint where there is one, otherwise fresh from the seed. */
 static enum muster_status trainer_resume(struct trainer *t, struct muster_error *err)
 {
-    struct saver_resume resume = {trainer_resumes_from(t), t->options->allow_changes, true};
+    struct saver_resume resume = {trainer_resumes_from(t), trainer_own_first(t), t->options->allow_changes,
+                                  true};
     struct checkpoint_progress progress;
     fault_point("resume");
     enum muster_status status = saver_load(t->saver, &resume, &progress, err);
@@ -270,7 +285,7 @@ static enum muster_status trainer_return(struct trainer *t, int64_t target, stru
     }
     ckpt_format_step(name, target);
     enum muster_status status = fs_path_join(folder, t->share.job->checkpoint.dir, name, err);
-    struct saver_resume resume = {folder, t->options->allow_changes, false};
+    struct saver_resume resume = {folder, false, t->options->allow_changes, false};
     if (!status)
         status = saver_load(t->saver, &resume, &progress, err);
     return status ? status : trainer_adopt(t, &progress, err);
@@ -443,9 +458,9 @@ static enum muster_status trainer_finish(struct trainer *t, bool stopped, struct
     telemetry_summary(&t->telemetry, t->steps_done, hash,
                       stopped ? (unsaved ? "stopped, NOT saved" : "stopped and saved") : "finished");
     if (stopped && !unsaved)
-        return muster_error_set(
-            err, MUSTER_ERR_CANCELLED, "stopped at step %lld; %s continues", (long long)t->steps_done,
-            strcmp(trainer_resumes_from(t), "auto") == 0 ? "the same command" : "--resume auto");
+        return muster_error_set(err, MUSTER_ERR_CANCELLED, "stopped at step %lld; %s continues",
+                                (long long)t->steps_done,
+                                trainer_goes_on(t) ? "the same command" : "--resume auto");
     if (unsaved)
         return muster_error_set(err, MUSTER_ERR_IO, "the last checkpoint (step %lld) could not be saved",
                                 (long long)t->steps_done);
@@ -471,10 +486,9 @@ static enum muster_status trainer_stages(struct trainer *t, struct muster_error 
     if (!status)
         status = job_share_plan(&t->share, t->comm, t->device.plugin != NULL, err);
     if (!status)
-        status = run_folder_open(&t->folder, t->comm, t->share.job,
-                                 strcmp(trainer_resumes_from(t), "auto") == 0 &&
-                                     strcmp(t->share.job->checkpoint.local_dir, "none") == 0,
-                                 err);
+        status = run_folder_open(
+            &t->folder, t->comm, t->share.job,
+            trainer_own_first(t) && strcmp(t->share.job->checkpoint.local_dir, "none") == 0, err);
     if (!status)
         status = trainer_watch(t, err);
     if (!status)

@@ -19,6 +19,7 @@ struct trainer_options {
     const char *job_path;
     struct job_settings settings;
     const char *resume; /* overrides checkpoint.resume; NULL = as the job says */
+    bool own_first; /* what the run has saved after the checkpoint that it is to begin from goes before it */
     const char
         *allow_changes; /* job keys that may differ from the checkpoint's, comma-separated; NULL = none */
     const char *instruction_set; /* of the CPU back end; NULL = the best */

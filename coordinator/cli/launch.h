@@ -25,6 +25,7 @@ struct launch_options {
     const struct job_settings *settings; /* of the command line; NULL = none */
     const char *const *worker_options;   /* words before the job, ends with NULL; or NULL */
     const char *resume;                  /* NULL = as the job says */
+    bool own_first;                      /* but what the run has saved since goes before it */
     const char *allow_changes;           /* job keys, comma-separated, or NULL */
     const char *hostfile;                /* NULL = this host, or the allocation of a batch system */
     /* Where the ranks go: as hostfile or Slurm say, less the hosts that are left out. NULL = as mpirun finds
@@ -94,11 +95,12 @@ struct launch_outcome {
     bool host_lost; /* mpirun lost a whole host, or could not reach one */
     bool hung; /* mpirun was killed, because it did not end after its ranks: perhaps it waits for a host */
     int stops; /* signals to this process, or a lost reader: 1 = save and stop, 2 and more = end at once */
-    bool on_request; /* LAUNCH_SAVE had the ranks asked to stop */
-    int rank;        /* that was killed by a signal, as mpirun named it; -1 = not known */
-    char host[64];   /* where it was, or "" */
-    int killer;      /* the signal that killed it, as the launcher returned it; 0 = none, or not known */
-    char cause[256]; /* "rank 3 on node07 was killed by signal 9 (mpirun returned 137)"; "" unless failed */
+    bool on_request;   /* LAUNCH_SAVE had the ranks asked to stop */
+    int rank;          /* that was killed by a signal, as mpirun named it; -1 = not known */
+    char host[64];     /* where it was, or "" */
+    int killer;        /* the signal that killed it, as the launcher returned it; 0 = none, or not known */
+    char refusal[128]; /* why the launcher could not start the ranks, where that stays so; "" = it could */
+    char cause[256];   /* "rank 3 on node07 was killed by signal 9 (mpirun returned 137)"; "" unless failed */
 };
 
 /** "muster run: TEXT" on a line of its own. */

@@ -39,6 +39,29 @@ static const char *const known_lines[] = {
 /* A host is gone. What 5.0 returns then may be 0. */
 static const char host_lost[] = "PRTE has lost communication with a remote daemon.";
 
+/* How lines begin with which mpirun, or MPI in a rank, refuses a start as it was asked for. */
+static const char *const refusals[] = {
+    "mpirun: Error: ",
+    "There are not enough slots available in the system",
+    "There are no allocated resources for the application",
+    "All nodes which are allocated for this job are already filled",
+    "Some of the requested hosts are not included in the current allocation",
+    "At least one of the requested hosts is not included in the current allocation",
+    "The specified mapping policy is not recognized",
+    "The specified ranking policy is not recognized",
+    "The specified binding policy is not recognized",
+    "Conflicting directives for ",
+    "Open RTE was unable to open the hostfile",
+    "A requested component was not found, or was unable to be opened.",
+    "At least one pair of MPI processes are unable to reach each other",
+    "mpirun was unable to find the specified executable file",
+    "mpirun was unable to launch the specified application as it could not",
+    "prterun was unable to find the specified executable file",
+    "prterun was unable to launch the specified application as it could not",
+    "ssh: Could not resolve hostname ",
+    "srun: unrecognized option ",
+};
+
 /* Single lines: its counts of repeated banners, and that it does what it was asked to. */
 static const char *const known_remarks[] = {
     "mpirun: Forwarding signal ",
@@ -104,6 +127,22 @@ static void note_killed_rank(struct launch_banners *banners, const char *line)
     }
 }
 
+/* The line, or its first sentence. */
+static void note_refusal(struct launch_banners *banners, const char *line)
+{
+    if (banners->refusal[0] != '\0')
+        return;
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        if (!starts_with(line, refusals[i]))
+            continue;
+        const char *stop = strstr(line, ".  ");
+        size_t length = strcspn(line, "\r\n");
+        length = stop != NULL && (size_t)(stop - line) < length ? (size_t)(stop - line) : length;
+        snprintf(banners->refusal, sizeof banners->refusal, "%.*s", (int)length, line);
+        return;
+    }
+}
+
 /* The banner's end, or the end of all input: nothing is held any more. */
 static void banner_give(struct launch_banners *banners)
 {
@@ -123,6 +162,7 @@ static void banner_give(struct launch_banners *banners)
 static void line_take(struct launch_banners *banners, const char *line, size_t length)
 {
     bool dashes = line_is_dashes(line);
+    note_refusal(banners, line);
     if (!banners->in_banner && !dashes) {
         if (!line_is_remark(line))
             write_out(banners, line, length);

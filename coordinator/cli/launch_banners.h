@@ -22,6 +22,8 @@ struct launch_banners {
     int rank;
     char host[64];
     bool host_lost; /* mpirun says so */
+    /* The first line of a refusal to start the ranks that another try cannot mend; "" = none. */
+    char refusal[128];
 };
 
 void launch_banners_init(struct launch_banners *banners, FILE *out);

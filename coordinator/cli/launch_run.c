@@ -401,6 +401,7 @@ static void outcome_write(const struct run *run, struct launch_outcome *outcome)
         .host_lost =
             run->banners.host_lost || (WIFEXITED(status) && (code == HOST_LOST || code == AGENT_FAILED))};
     memcpy(outcome->host, run->banners.host, sizeof outcome->host);
+    memcpy(outcome->refusal, run->banners.refusal, sizeof outcome->refusal);
     if ((run->stops == 1 || run->on_request || run->unread) && code == SHELL_SIGNAL + SIGUSR1) {
         if (!run->on_request)
             run_say(run, "stopped before the first step; nothing was lost");

@@ -186,6 +186,8 @@ bool launch_words_add(struct launch_command *command, const struct launch_option
         word_add(command, "--resume");
         path_add(command, options->resume);
     }
+    if (options->own_first)
+        word_add(command, "--own-first");
     if (options->allow_changes != NULL) {
         word_add(command, "--allow-change");
         word_add(command, options->allow_changes);

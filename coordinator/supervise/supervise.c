@@ -32,15 +32,17 @@ struct supervise {
     struct launch_supervision supervision;
     struct supervise_limits limits;
     struct supervise_history history;
-    struct supervise_progress first, before; /* before the first launch, before this one */
+    struct supervise_progress before; /* this launch */
+    struct supervise_plan plan_before;
     struct fs_lock lock;
     sigset_t stops, mask_before;
     int64_t epoch, launches;
     int64_t events_bytes, events_seen; /* of the log, before the launch and when it was last looked into */
     double launched_unix_s, ending_s;  /* ending_s: when its ranks' word was found that they end, or 0 */
     struct supervise_roster roster;
-    int ranks;        /* of the launch in hand */
-    bool has_started; /* the launch's ranks have found each other and loaded their state */
+    int ranks;         /* of the launch in hand */
+    bool has_started;  /* the launch's ranks have found each other and loaded their state */
+    bool ever_started; /* those of any launch */
 };
 
 static double unix_s(void)
@@ -88,6 +90,14 @@ static bool launch_is_stuck(struct supervise *s)
     return s->ending_s > 0.0 && clock_seconds() - s->ending_s > end_patience_s;
 }
 
+static bool launch_look(struct supervise *s)
+{
+    if (!s->has_started)
+        s->has_started = supervise_launch_has_started(run_folder(s), &s->plan_before);
+    s->ever_started |= s->has_started;
+    return s->has_started;
+}
+
 /* Whether the ranks are still where nobody but us would notice that one hangs: before their watchdogs run; or
  * where only mpirun is left. */
 static enum launch_wish launch_judge(void *context)
@@ -95,9 +105,7 @@ static enum launch_wish launch_judge(void *context)
     struct supervise *s = context;
     if (launch_is_stuck(s))
         return LAUNCH_KILL;
-    if (!s->has_started)
-        s->has_started = supervise_launch_has_started(run_folder(s));
-    if (s->has_started && supervise_roster_come_back(&s->roster, unix_s(), true))
+    if (launch_look(s) && supervise_roster_come_back(&s->roster, unix_s(), true))
         return LAUNCH_SAVE;
     bool overdue =
         !s->has_started && unix_s() - s->launched_unix_s > s->options->job->supervisor.start_timeout_s;
@@ -165,8 +173,8 @@ static enum muster_status supervise_open(struct supervise *s, const struct super
     }
     status = environment_set(id, err);
     if (status == MUSTER_OK)
-        status = supervise_progress_read(job, &s->first, err);
-    supervise_history_init(&s->history, s->first.saved_step);
+        status = supervise_progress_read(job, &s->before, err);
+    supervise_history_init(&s->history, s->before.saved_step);
     return status;
 }
 
@@ -183,40 +191,24 @@ static bool is_requeued(void)
     return count != NULL && strcmp(count, "0") != 0;
 }
 
-/* What a launch resumes from. A restart takes what this run has saved, never something older that it was told
- * to leave alone. */
-static enum muster_status resume_choose(const struct supervise *s, char path[FS_PATH_MAX],
-                                        const char **resume, struct muster_error *err)
+static const char *resume_asked(const struct supervise *s)
 {
-    const struct job *job = s->options->job;
-    const char *asked =
-        s->options->launch.resume != NULL ? s->options->launch.resume : job->checkpoint.resume;
-    bool saved = s->before.saved_unix_s > s->first.saved_unix_s;
-    *resume = s->options->launch.resume;
-    if (is_requeued() && strcmp(asked, "never") == 0) {
-        *resume = "auto"; /* what was there before the job's first start has been set aside by it */
-        return MUSTER_OK;
-    }
-    if (s->launches == 0 || strcmp(asked, "auto") == 0 || !saved)
-        return MUSTER_OK;
-    *resume = "auto";
-    if (s->first.saved_step < 0)
-        return MUSTER_OK;
-    *resume = path;
-    return fs_path_join(path, job->checkpoint.dir, s->before.saved_folder, err);
+    const char *resume = s->options->launch.resume;
+    return resume != NULL ? resume : s->options->job->checkpoint.resume;
 }
 
 static enum muster_status launch_prepare(struct supervise *s, struct launch_command *command,
                                          struct muster_error *err)
 {
-    char path[FS_PATH_MAX], hosts[FS_PATH_MAX], number[32];
+    char hosts[FS_PATH_MAX], number[32];
     struct launch_options options = s->options->launch;
     enum muster_status status =
         s->launches > 0 ? epoch_check(run_folder(s), s->epoch, err) : MUSTER_OK; /* ours, while it waited? */
     if (status == MUSTER_OK)
         status = supervise_progress_read(s->options->job, &s->before, err);
-    if (status == MUSTER_OK)
-        status = resume_choose(s, path, &options.resume, err);
+    supervise_plan_look(run_folder(s), &s->plan_before);
+    /* What the run has saved goes before what it began from; so it does where Slurm starts the job again. */
+    options.own_first = (s->ever_started || is_requeued()) && strcmp(resume_asked(s), "auto") != 0;
     supervise_roster_come_back(&s->roster, unix_s(), false);
     if (status == MUSTER_OK)
         status = supervise_roster_choose(&s->roster, &options, run_folder(s), hosts, err);
@@ -244,6 +236,7 @@ static enum muster_status supervise_launch(struct supervise *s, struct launch_ou
         snprintf(text, sizeof text, "%d rank%s", s->ranks, s->ranks == 1 ? "" : "s");
         event_add(s, "launch", NULL, text);
         status = launch_run(&command, &s->supervision, outcome, err);
+        launch_look(s);
         supervise_launcher_forget(run_folder(s), s->epoch);
     }
     launch_command_release(&command);
@@ -275,8 +268,9 @@ static void loss_print(const struct supervise *s, const struct supervise_progres
     int64_t saved = now->saved_step > 0 ? now->saved_step : 0;
     double since = now->saved_unix_s > s->launched_unix_s ? now->saved_unix_s : s->launched_unix_s;
     char lost[32];
-    text_format_duration(lost, sizeof lost, unix_s() - since);
-    bool trained = now->step_unix_s > s->before.step_unix_s;
+    double lost_s = unix_s() - since;
+    text_format_duration(lost, sizeof lost, lost_s > 0.0 ? lost_s : 0.0);
+    bool trained = now->step_unix_s != s->before.step_unix_s;
     if (!s->options->job->logging.jsonl)
         text_print(out, "; lost at most %s", lost);
     else if (trained && now->step > saved)
@@ -292,10 +286,8 @@ static void loss_print(const struct supervise *s, const struct supervise_progres
 
 static void advice_print(const struct supervise *s, struct text *out)
 {
-    const char *resume =
-        s->options->launch.resume != NULL ? s->options->launch.resume : s->options->job->checkpoint.resume;
     text_print(out, "%s continues from the last checkpoint",
-               strcmp(resume, "auto") == 0 ? "the same command" : "--resume auto");
+               strcmp(resume_asked(s), "auto") == 0 ? "the same command" : "--resume auto");
 }
 
 /* Waits; true when a signal ended the wait. */
@@ -348,7 +340,7 @@ static bool death_answer(struct supervise *s, struct launch_outcome *outcome, in
         supervise_roster_blame(&s->roster, outcome, unix_s());
     bool known = !asked && !taken_over && supervise_progress_read(s->options->job, &now, NULL) == MUSTER_OK;
     if (known) {
-        const struct supervise_death death = {now.saved_step, now.step_unix_s > s->before.step_unix_s};
+        const struct supervise_death death = {now.saved_step, now.step_unix_s != s->before.step_unix_s};
         verdict = supervise_judge(&s->limits, &s->history, &death);
         loss_print(s, &now, &said);
     }
@@ -375,6 +367,29 @@ static bool death_answer(struct supervise *s, struct launch_outcome *outcome, in
     return verdict.restart;
 }
 
+/* What no other try can mend, as long as none has worked: words that the launcher does not take, more ranks
+ * than places, or words that made it print something and start nobody. Hosts of a file or of Slurm are
+ * another matter: the next try leaves out those that do not answer. */
+static bool start_refused(const struct supervise *s, const struct launch_outcome *outcome)
+{
+    bool others = outcome->host_lost && s->options->hosts->source != HOSTS_LOCAL;
+    bool refused = outcome->failed && outcome->refusal[0] != '\0' && !others;
+    bool idle = !outcome->failed && outcome->exit_code == MUSTER_EXIT_DONE;
+    struct text said;
+    if (s->ever_started || outcome->stops > 0 || (!refused && !idle))
+        return false;
+    text_init(&said);
+    if (refused)
+        text_print(&said, "the ranks cannot be started like this (\"%s\", see above): another try would end alike",
+                   outcome->refusal);
+    else
+        text_print(&said, "the launcher has started no rank: see what it says above, and the words after --");
+    launch_say(&s->supervision, said.data);
+    event_add(s, "give_up", NULL, said.data);
+    text_release(&said);
+    return true;
+}
+
 /* A rank that died while old checkpoints were removed, under this supervisor or one before, can have left
  * half of one, and no later save has come by. */
 static void run_finish(const struct supervise *s)
@@ -396,7 +411,9 @@ enum muster_status supervise_run(const struct supervise_options *options, int *e
         status = supervise_launch(&s, &outcome, err);
         if (status != MUSTER_OK)
             break;
-        *exit_code = outcome.exit_code;
+        *exit_code = start_refused(&s, &outcome) ? MUSTER_EXIT_BAD_INPUT : outcome.exit_code;
+        if (*exit_code == MUSTER_EXIT_BAD_INPUT)
+            break;
         bool grows = outcome.on_request && outcome.stops == 0 && !outcome.failed;
         again = (grows && *exit_code == MUSTER_EXIT_RESUMABLE) ||
                 (outcome.failed && death_answer(&s, &outcome, exit_code));

@@ -108,13 +108,25 @@ static double changed_unix_s(const char *path)
     return stat(path, &info) == 0 ? (double)info.st_mtim.tv_sec + 1e-9 * (double)info.st_mtim.tv_nsec : 0.0;
 }
 
-/* Both times are the file system's own. */
-bool supervise_launch_has_started(const char *folder)
+/* An open asks a file server anew where a mere look may be answered from memory. */
+void supervise_plan_look(const char *folder, struct supervise_plan *plan)
 {
-    char epoch[FS_PATH_MAX], plan[FS_PATH_MAX];
-    return fs_path_join(epoch, folder, EPOCH_FILE_NAME, NULL) == MUSTER_OK &&
-           fs_path_join(plan, folder, plan_name, NULL) == MUSTER_OK &&
-           changed_unix_s(plan) >= changed_unix_s(epoch);
+    char path[FS_PATH_MAX];
+    struct stat info;
+    *plan = (struct supervise_plan){.inode = 0};
+    int fd = fs_path_join(path, folder, plan_name, NULL) == MUSTER_OK ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0 && fstat(fd, &info) == 0)
+        *plan = (struct supervise_plan){info.st_ino, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+    if (fd >= 0)
+        close(fd);
+}
+
+bool supervise_launch_has_started(const char *folder, const struct supervise_plan *before)
+{
+    struct supervise_plan now;
+    supervise_plan_look(folder, &now);
+    return now.inode != 0 && (now.inode != before->inode || now.changed_s != before->changed_s ||
+                              now.changed_ns != before->changed_ns);
 }
 
 /* Cuts the next line off; NULL when there is none, or when it does not fit into `size` bytes. */
@@ -159,24 +171,23 @@ void supervise_launcher_forget(const char *folder, int64_t epoch)
         unlink(path);
 }
 
-/* The checkpoint whose MANIFEST is youngest: after `--resume never` older ones may be of later steps. */
+/* What a run was told to leave alone is set aside before its first step. */
 static enum muster_status saved_read(const char *dir, struct supervise_progress *progress,
                                      struct muster_error *err)
 {
     struct ckpt_catalogue catalogue;
     char folder[FS_PATH_MAX], manifest[FS_PATH_MAX];
+    int newest = 0;
+    if (fs_exists(dir) && !fs_is_folder(dir))
+        return muster_error_set(err, MUSTER_ERR_BAD_INPUT, "checkpoint.dir: %s is a file, not a folder", dir);
     enum muster_status status = ckpt_catalogue_read(dir, &catalogue, err);
-    for (int i = 0; i < catalogue.count && status == MUSTER_OK; i++) {
-        const struct ckpt_entry *entry = &catalogue.entries[i];
-        if (!entry->committed || fs_path_join(folder, dir, entry->folder, NULL) != MUSTER_OK ||
-            fs_path_join(manifest, folder, CKPT_MANIFEST_NAME, NULL) != MUSTER_OK)
-            continue;
-        double saved_unix_s = changed_unix_s(manifest);
-        if (saved_unix_s <= progress->saved_unix_s)
-            continue;
-        progress->saved_step = entry->step;
-        progress->saved_unix_s = saved_unix_s;
-        memcpy(progress->saved_folder, entry->folder, sizeof progress->saved_folder);
+    while (newest < catalogue.count && !catalogue.entries[newest].committed)
+        newest++;
+    if (newest < catalogue.count) {
+        progress->saved_step = catalogue.entries[newest].step;
+        if (fs_path_join(folder, dir, catalogue.entries[newest].folder, NULL) == MUSTER_OK &&
+            fs_path_join(manifest, folder, CKPT_MANIFEST_NAME, NULL) == MUSTER_OK)
+            progress->saved_unix_s = changed_unix_s(manifest);
     }
     ckpt_catalogue_release(&catalogue);
     return status;

@@ -42,16 +42,21 @@ void supervise_launcher_forget(const char *folder, int64_t epoch);
 /** The launch whose launcher the file of this name in the folder notes; -1 when it notes none. */
 int64_t supervise_launcher_epoch(const char *file_name);
 
-/** Whether the ranks of the newest epoch have got as far as writing plan.json, just before their first step.
- */
-bool supervise_launch_has_started(const char *folder);
+/** Which plan.json lies in the folder: each launch's ranks write another just before their first step, by
+ * renaming a new file. No clock is asked: it may be set back, or be another one than the file server's. */
+struct supervise_plan {
+    uint64_t inode;
+    int64_t changed_s, changed_ns;
+};
+void supervise_plan_look(const char *folder, struct supervise_plan *plan);
+/** Whether the ranks have got as far since `before`. */
+bool supervise_launch_has_started(const char *folder, const struct supervise_plan *before);
 
 struct supervise_progress {
-    int64_t saved_step;    /* of the checkpoint committed last; -1 = none */
-    double saved_unix_s;   /* when it was committed */
-    char saved_folder[64]; /* its name in checkpoint.dir, or "" */
-    int64_t step;          /* the last one in metrics.jsonl; -1 = none, or not written */
-    double step_unix_s;    /* when metrics.jsonl last changed */
+    int64_t saved_step;  /* of the newest committed checkpoint; -1 = none */
+    double saved_unix_s; /* when it was committed, by the file system's clock */
+    int64_t step;        /* the last one in metrics.jsonl; -1 = none, or not written */
+    double step_unix_s;  /* when metrics.jsonl last changed, by the same clock */
 };
 enum muster_status supervise_progress_read(const struct job *job, struct supervise_progress *progress,
                                            struct muster_error *err);

@@ -248,6 +248,22 @@ START_TEST(everything_else_passes_unchanged)
 }
 END_TEST
 
+START_TEST(a_start_that_is_refused_for_good_is_noted_by_its_first_sentence)
+{
+    static const char full[] =
+        DASHES "There are not enough slots available in the system to satisfy the 9\nslots that\n" DASHES;
+    expect_fed(full, full);
+    ck_assert_str_eq(feed(full, 7, &line).refusal,
+                     "There are not enough slots available in the system to satisfy the 9");
+    ck_assert_str_eq(feed("mpirun: Error: unknown option \"--mcaa\"\nType\n", 1000, &line).refusal,
+                     "mpirun: Error: unknown option \"--mcaa\"");
+    ck_assert_str_eq(
+        feed("A requested component was not found, or was unable to be opened.  This\n", 1000, &line).refusal,
+        "A requested component was not found, or was unable to be opened");
+    ck_assert_str_eq(feed("a rank says: mpirun: Error: x\n", 1000, &line).refusal, "");
+}
+END_TEST
+
 static char host_segment[256], other_segment[256], neighbour[256], stranger[256];
 
 /* tmp/ and shm/ with what an mpirun of process 4711, job family 0x61f8, has left, and things of others. */
@@ -359,6 +375,7 @@ int main(void)
     tcase_add_test(cases, what_mpirun_says_of_every_end_is_taken_out);
     tcase_add_test(cases, a_rank_that_mpirun_names_is_kept);
     tcase_add_test(cases, everything_else_passes_unchanged);
+    tcase_add_test(cases, a_start_that_is_refused_for_good_is_noted_by_its_first_sentence);
     tcase_add_test(cases, what_one_mpirun_left_is_removed_and_nothing_else);
     tcase_add_test(cases, segments_of_the_next_version_are_told_by_the_name_of_their_job);
     tcase_add_test(cases, segments_stay_when_the_session_does_not_name_its_job);
