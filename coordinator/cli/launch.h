@@ -83,6 +83,8 @@ struct launch_supervision {
     /* Any may be NULL. started: once, with mpirun's process id. ask: every poll_ms. */
     void (*started)(void *context, pid_t mpirun);
     enum launch_wish (*ask)(void *context);
+    /* Whether the ranks have anything to save; NULL = they always have. Asked at the first signal. */
+    bool (*has_begun)(void *context);
     void *context;
     int poll_ms;  /* 0 = never */
     int empty_ms; /* an mpirun that has lost its last child so long ago is killed; 0 = never; needs poll_ms */
@@ -109,7 +111,7 @@ void launch_say(const struct launch_supervision *supervision, const char *text);
 /**
  * Starts the command and waits for its end. The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 becomes SIGUSR1 to
  * mpirun, which hands it to every rank: they save and leave; so does the end of whoever reads a pipe that is
- * standard output. The second SIGINT or SIGTERM ends the run. An
+ * standard output; ranks that have not begun are ended instead. The second SIGINT or SIGTERM ends the run. An
  * mpirun that is stopped is continued. No process and no shared memory of the run is left on this host when
  * this returns. \return not MUSTER_OK when nothing was started.
  */

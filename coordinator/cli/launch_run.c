@@ -38,6 +38,7 @@ struct run {
     int end_signal;    /* what makes it end the ranks at once */
     bool had_children; /* before the start: then descendants that come to us may be others' */
     int stops;         /* signals to us: 1 = asked to save and leave, 2 = to end, 3 = killed */
+    bool early;        /* ended by the first signal: they had not begun */
     bool on_request;   /* asked to save and leave by LAUNCH_SAVE */
     bool unread;       /* asked to, because nobody reads what they print */
     bool overdue;      /* ended by LAUNCH_END */
@@ -189,21 +190,37 @@ static void run_ask_to_save(struct run *run)
     run_timer_set(run, run->supervision->repeat_ms, run->supervision->repeat_ms);
 }
 
+static void run_end(struct run *run)
+{
+    kill(-run->mpirun, run->end_signal);
+    run_timer_set(run, run->supervision->kill_after_ms, 0);
+}
+
+static void run_stop_first(struct run *run, int number)
+{
+    const struct launch_supervision *supervision = run->supervision;
+    char text[160];
+    run->stops = 1;
+    run->early = supervision->has_begun != NULL && !supervision->has_begun(supervision->context);
+    if (run->early)
+        run_end(run);
+    else
+        run_ask_to_save(run);
+    snprintf(text, sizeof text, "%s: %s", strsignal(number),
+             run->early
+                 ? "ending the ranks, which have nothing to save yet"
+                 : "the ranks save a checkpoint after this step and stop; once more ends them at once");
+    run_say(run, text);
+}
+
 static void run_stop(struct run *run, int number)
 {
-    char text[160];
     bool insists = number == SIGINT || number == SIGTERM;
     if (run->stops == 0) {
-        snprintf(text, sizeof text,
-                 "%s: the ranks save a checkpoint after this step and stop; once more ends them at once",
-                 strsignal(number));
-        run->stops = 1;
-        run_ask_to_save(run);
-        run_say(run, text);
+        run_stop_first(run, number);
     } else if (run->stops == 1 && insists) {
         run->stops = 2;
-        kill(-run->mpirun, run->end_signal);
-        run_timer_set(run, run->supervision->kill_after_ms, 0);
+        run_end(run);
         run_say(run, "again: ending the ranks without a checkpoint");
     } else if (insists) {
         run->stops = 3;
@@ -315,7 +332,7 @@ static void run_watch(struct run *run)
         if (events[3].revents & POLLERR && !run->ended)
             run_lose_reader(run);
         if (events[1].revents && run_timer_expired(run) && !run->ended) {
-            if (run->stops <= 1 && !run->overdue)
+            if (run->stops <= 1 && !run->overdue && !run->early)
                 kill(run->mpirun, SIGUSR1);
             else
                 kill(-run->mpirun, SIGKILL);
@@ -342,7 +359,7 @@ static void orphans_kill(void)
 static void run_end_orphans(struct run *run)
 {
     int rounds = 0, patience_ms = run->supervision->orphan_ms;
-    bool saving = run->stops == 1 || run->on_request || run->unread;
+    bool saving = (run->stops == 1 && !run->early) || run->on_request || run->unread;
     if (run->had_children)
         return;
     run_timer_set(run, WIFSIGNALED(run->wait_status) && !saving ? 1 : patience_ms, patience_ms);
@@ -402,7 +419,9 @@ static void outcome_write(const struct run *run, struct launch_outcome *outcome)
             run->banners.host_lost || (WIFEXITED(status) && (code == HOST_LOST || code == AGENT_FAILED))};
     memcpy(outcome->host, run->banners.host, sizeof outcome->host);
     memcpy(outcome->refusal, run->banners.refusal, sizeof outcome->refusal);
-    if ((run->stops == 1 || run->on_request || run->unread) && code == SHELL_SIGNAL + SIGUSR1) {
+    bool asked = (run->stops == 1 || run->on_request || run->unread) && code == SHELL_SIGNAL + SIGUSR1;
+    bool ended = run->early && run->stops == 1 && code != MUSTER_EXIT_DONE && code != MUSTER_EXIT_BAD_INPUT;
+    if (asked || ended) {
         if (!run->on_request)
             run_say(run, "stopped before the first step; nothing was lost");
         outcome->exit_code = MUSTER_EXIT_RESUMABLE;

@@ -98,6 +98,11 @@ static bool launch_look(struct supervise *s)
     return s->has_started;
 }
 
+static bool launch_has_begun(void *context)
+{
+    return launch_look(context);
+}
+
 /* Whether the ranks are still where nobody but us would notice that one hangs: before their watchdogs run; or
  * where only mpirun is left. */
 static enum launch_wish launch_judge(void *context)
@@ -147,6 +152,7 @@ static enum muster_status supervise_open(struct supervise *s, const struct super
                         .mask = &s->mask_before,
                         .started = launcher_started,
                         .ask = launch_judge,
+                        .has_begun = launch_has_begun,
                         .poll_ms = POLL_MS,
                         .empty_ms = EMPTY_MS,
                         .context = s},
@@ -380,7 +386,8 @@ static bool start_refused(const struct supervise *s, const struct launch_outcome
         return false;
     text_init(&said);
     if (refused)
-        text_print(&said, "the ranks cannot be started like this (\"%s\", see above): another try would end alike",
+        text_print(&said,
+                   "the ranks cannot be started like this (\"%s\", see above): another try would end alike",
                    outcome->refusal);
     else
         text_print(&said, "the launcher has started no rank: see what it says above, and the words after --");

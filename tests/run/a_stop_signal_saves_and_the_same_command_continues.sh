@@ -58,3 +58,20 @@ train 2 undisturbed
 must_equal "state hash of step $last" "$hash" "$found"
 numbers stopped >"$folder/found"
 numbers undisturbed | cmp - "$folder/found" || fail "metrics.jsonl differs from that of the undisturbed run"
+
+# A rank that hangs before the first step has nothing to save, and neither have those that wait for it in MPI_Init.
+unset OMPI_MCA_odls_base_sigkill_timeout
+export MUSTER_FAULT=startup:0:1:hang MUSTER_FAULT_ONCE=$folder/fired
+write_job hanging
+timeout --foreground -s KILL "$deadline_s" "$MUSTER_BIN/muster" run "$folder/hanging.yaml" -n 2 >"$folder/out" 2>&1 </dev/null &
+job_pid=$!
+until [[ -s $folder/fired ]]; do
+    kill -0 "$job_pid" 2>/dev/null || fail 'the run ended before a rank hung'
+done
+kill -TERM "$job_pid" # which hands it on
+status=0
+wait "$job_pid" || status=$?
+job_pid=
+must_exit 75
+must_say '^muster run: Terminated: ending the ranks, which have nothing to save yet$'
+must_say '^muster run: stopped before the first step; nothing was lost$'
