@@ -159,6 +159,24 @@ static enum muster_status device_judge(const struct job *job, const struct devic
                             found > 0 ? "; others have: give each rank one, or say device: cpu" : "");
 }
 
+/* A job that may take CPUs, but computes in what only a GPU has. */
+static enum muster_status device_judge_precision(const struct job *job, const struct device_card *first,
+                                                 struct muster_error *err)
+{
+    struct text where;
+    if (job->train.precision != JOB_PRECISION_FP16)
+        return MUSTER_OK;
+    text_init(&where);
+    job_spot_print(job, job->spots.precision, &where);
+    enum muster_status status = muster_error_set(
+        err, MUSTER_ERR_BAD_INPUT,
+        "%.500strain.precision: fp16 needs a GPU, and none was found (rank 0 on %s: %s): say bf16, "
+        "which CPUs compute in too, or start it where the GPUs are",
+        where.data, first->host, first->reason);
+    text_release(&where);
+    return status;
+}
+
 enum muster_status device_choose(const struct job *job, struct comm *comm, struct device *device,
                                  struct muster_error *err)
 {
@@ -185,6 +203,8 @@ enum muster_status device_choose(const struct job *job, struct comm *comm, struc
         status = device_judge(job, cards, comm->size, &on_gpu, err);
     if (!status && on_gpu)
         status = device_compare(cards, comm->size, device, err);
+    if (!status && !on_gpu)
+        status = device_judge_precision(job, &cards[0], err);
     err->agreed = status == MUSTER_ERR_BAD_INPUT; /* all have judged the same cards */
     if (!status && on_gpu && placement)
         device_bind(placement, cards, comm);

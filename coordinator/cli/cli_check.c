@@ -5,9 +5,11 @@
  */
 #include <string.h>
 
+#include "coordinator/ckpt/ckpt.h"
 #include "coordinator/cli/cli_job.h"
 #include "coordinator/cli/cli_options.h"
 #include "coordinator/cli/cli_predict.h"
+#include "coordinator/cost/machine.h"
 
 static const char check_usage[] =
     "usage: muster check JOB.yaml [--set KEY=VALUE]… [--resolved]\n"
@@ -37,6 +39,72 @@ static int check_reference(struct cli *cli)
     return exit_code;
 }
 
+/* A checkpoint that is not here may be on the cluster; one that is here must be one. */
+static void check_resume(const struct job *job, struct job_report *report)
+{
+    const char *resume = job->checkpoint.resume;
+    struct muster_error cause;
+    struct ckpt *ckpt = NULL;
+    if (strcmp(resume, "auto") == 0 || strcmp(resume, "never") == 0)
+        return;
+    bool here = fs_exists(resume);
+    if (here && ckpt_open(resume, &ckpt, &cause) == MUSTER_OK) {
+        ckpt_close(ckpt);
+        return;
+    }
+    struct text *out = here ? &report->errors : &report->notes;
+    job_spot_print(job, job->spots.resume, out);
+    if (here)
+        text_print(out, "checkpoint.resume: %s: give a checkpoint's folder, .../step-...\n", cause.text);
+    else
+        text_print(out,
+                   "checkpoint.resume: WARNING: there is no %s on this host; the hosts that train need it\n",
+                   resume);
+    report->error_count += here;
+}
+
+static bool profile_is_named(const struct job *job)
+{
+    return strcmp(job->machine.profile, "auto") != 0 && strcmp(job->machine.profile, "none") != 0;
+}
+
+static bool profile_is_here(const struct job *job)
+{
+    char path[FS_PATH_MAX];
+    return machine_profile_find(job->machine.profile, path, NULL) == MUSTER_OK && fs_exists(path);
+}
+
+/* A name is one of those that are shipped; a file may be on the cluster only. */
+static void check_profile(const struct job *job, struct job_report *report)
+{
+    const char *profile = job->machine.profile;
+    char path[FS_PATH_MAX];
+    struct muster_error cause;
+    if (!profile_is_named(job) || profile_is_here(job))
+        return;
+    bool known = machine_profile_find(profile, path, &cause) == MUSTER_OK;
+    struct text *out = known ? &report->notes : &report->errors;
+    job_spot_print(job, job->spots.profile, out);
+    if (known)
+        text_print(out, "machine.profile: WARNING: there is no %s on this host: no prediction\n", profile);
+    else
+        text_print(out, "machine.profile: %s\n", cause.text);
+    report->error_count += !known;
+}
+
+/* What the job names besides its data. A run does without a profile, and looks for its checkpoint itself. */
+static int check_names(struct cli *cli, const struct job *job, FILE *notes)
+{
+    struct job_report report;
+    const struct muster_error none = {.status = MUSTER_OK};
+    job_report_init(&report);
+    check_resume(job, &report);
+    check_profile(job, &report);
+    fputs(report.notes.data, notes);
+    return cli_job_report(cli, report.error_count > 0 ? MUSTER_ERR_BAD_INPUT : MUSTER_OK, &none, &report,
+                          job->path);
+}
+
 /* Whether a host of the job's machine holds it, where the job names one and may fill it with ranks. */
 static int check_memory(struct cli *cli, const struct cli_job *job, struct text *out)
 {
@@ -45,8 +113,7 @@ static int check_memory(struct cli *cli, const struct cli_job *job, struct text 
     struct cost_prediction cost;
     struct muster_error err;
     struct plan *plan = NULL;
-    const char *wanted = job->job->machine.profile;
-    if (strcmp(wanted, "auto") == 0 || strcmp(wanted, "none") == 0)
+    if (!profile_is_named(job->job) || !profile_is_here(job->job))
         return MUSTER_EXIT_DONE;
     int exit_code = cli_predict_open(cli, job, &words, &predict);
     if (exit_code == MUSTER_EXIT_DONE && predict.topology.ranks <= job->job->parallel.logical_workers) {
@@ -104,8 +171,10 @@ static int check_run(struct cli *cli, int argc, char **argv)
         return exit_code;
     if (reference)
         return check_reference(cli);
-    exit_code = cli_job_open(cli, operands.items[0], &settings, CLI_JOB_DATA_ALL,
-                             resolved ? cli->err : cli->out, &job);
+    FILE *notes = resolved ? cli->err : cli->out;
+    exit_code = cli_job_open(cli, operands.items[0], &settings, CLI_JOB_DATA_ALL, notes, &job);
+    if (exit_code == MUSTER_EXIT_DONE)
+        exit_code = check_names(cli, job.job, notes);
     text_init(&memory);
     if (exit_code == MUSTER_EXIT_DONE && !resolved)
         exit_code = check_memory(cli, &job, &memory);

@@ -64,6 +64,16 @@ static enum muster_status job_fill(const char *path, const char *yaml, size_t by
     return status;
 }
 
+void job_spot_print(const struct job *job, struct job_spot spot, struct text *out)
+{
+    if (spot.by_setting)
+        text_print(out, "--set ");
+    else if (spot.line > 0)
+        text_print(out, "%s:%d:%d: ", job->path, spot.line, spot.column);
+    else
+        text_print(out, "%s: ", job->path);
+}
+
 static enum muster_status job_parse_set(const char *path, const char *yaml, size_t bytes,
                                         const struct job_settings *settings, struct job_report *report,
                                         struct job **out, struct muster_error *err)

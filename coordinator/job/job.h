@@ -60,8 +60,17 @@ struct job_texts {
     int count;
 };
 
+/** Where a key was given: counted from 1; 0 = not in the file, but nowhere or by --set. */
+struct job_spot {
+    int line, column;
+    bool by_setting;
+};
+
 struct job {
     char *path; /* the file it came from, for messages */
+    struct {
+        struct job_spot precision, resume, profile;
+    } spots; /* of keys that are judged later than the file is read */
     char *name;
     int64_t seed;
     char *output_dir;
@@ -209,6 +218,9 @@ enum muster_status job_parse(const char *path, const char *yaml, size_t bytes, s
                              struct job **out, struct muster_error *err);
 /** Takes NULL. */
 void job_destroy(struct job *job);
+
+/** "job.yaml:12:3: ", "--set " or "job.yaml: ", as errors of a job begin. */
+void job_spot_print(const struct job *job, struct job_spot spot, struct text *out);
 
 /** The resolved job as YAML with every key written out; parsing it again gives an equal job. */
 enum muster_status job_write_yaml(const struct job *job, struct text *out, struct muster_error *err);

@@ -290,6 +290,10 @@ static void precision_check(struct job_reading *reading)
         job->train.precision == JOB_PRECISION_FP16 && job->device == JOB_DEVICE_CPU)
         job_reading_error(reading, JOB_AT(train.precision),
                           "fp16 needs a GPU (device: cuda); on a CPU use bf16");
+    else if (job->train.precision == JOB_PRECISION_FP16 && job->device == JOB_DEVICE_AUTO)
+        job_reading_note(reading, JOB_AT(train.precision),
+                         "fp16 needs a GPU for each rank, and device: auto takes CPUs where there is none: "
+                         "bf16 trains on both");
 }
 
 static void gpus_check(struct job_reading *reading)
@@ -316,6 +320,22 @@ static void checkpoint_check(struct job_reading *reading)
                          "is more than train.max_steps: there will be one checkpoint, at the end");
 }
 
+static struct job_spot spot_of(const struct job_reading *reading, size_t offset)
+{
+    struct job_place place = {.line = 0};
+    if (job_reading_has(reading, offset))
+        place = job_reading_place(reading, offset);
+    return (struct job_spot){place.line, place.column, place.setting != NULL};
+}
+
+static void spots_note(struct job_reading *reading)
+{
+    struct job *job = reading->job;
+    job->spots.precision = spot_of(reading, JOB_AT(train.precision));
+    job->spots.resume = spot_of(reading, JOB_AT(checkpoint.resume));
+    job->spots.profile = spot_of(reading, JOB_AT(machine.profile));
+}
+
 void job_rules_apply(struct job_reading *reading, const char *path)
 {
     texts_derive(reading, path);
@@ -330,6 +350,7 @@ void job_rules_apply(struct job_reading *reading, const char *path)
     precision_check(reading);
     gpus_check(reading);
     checkpoint_check(reading);
+    spots_note(reading);
     job_rules_fault_check(reading);
     job_rules_data_check(reading);
     job_rules_cluster_check(reading);

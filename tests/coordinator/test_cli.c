@@ -250,6 +250,36 @@ START_TEST(text_becomes_shards_that_describe_themselves)
 }
 END_TEST
 
+START_TEST(a_check_says_what_a_job_names_that_is_not_there)
+{
+    struct text job;
+    text_init(&job);
+    text_print(&job, "%smachine: {profile: h200-nrd}\n", good_job);
+    program_write("misspelt.yaml", job.data);
+    muster(2, "check", "misspelt.yaml");
+    program_expect(&result.err,
+                   "misspelt.yaml:6:20: machine.profile: no machine profile \"h200-nrd\"; did you "
+                   "mean h200-ndr?");
+    text_clear(&job);
+    text_print(&job, "%smachine: {profile: far/away.yaml}\ncheckpoint: {resume: far/step-000000010}\n",
+               good_job);
+    program_write("elsewhere.yaml", job.data);
+    muster(0, "check", "elsewhere.yaml");
+    program_expect(&result.out,
+                   "elsewhere.yaml:6:20: machine.profile: WARNING: there is no far/away.yaml on this host");
+    program_expect(
+        &result.out,
+        "elsewhere.yaml:7:22: checkpoint.resume: WARNING: there is no far/step-000000010 on this host");
+    program_expect(&result.out, "ok: elsewhere.yaml");
+    muster(2, "check", "good.yaml", "--set", "checkpoint.resume=text.txt");
+    program_expect(&result.err, "--set checkpoint.resume: ");
+    program_expect(&result.err, "give a checkpoint's folder");
+    muster(0, "check", "good.yaml", "--set", "train.precision=fp16", "--set", "device=auto");
+    program_expect(&result.out, "train.precision fp16 needs a GPU for each rank");
+    text_release(&job);
+}
+END_TEST
+
 START_TEST(a_folder_without_checkpoints_is_bad_input)
 {
     static const char *const actions[] = {"ls", "verify", "hash"};
@@ -294,6 +324,7 @@ int main(void)
     tcase_add_test(cases, hostile_names_stay_words);
     tcase_add_test(cases, too_many_ranks_are_refused_before_anything_starts);
     tcase_add_test(cases, text_becomes_shards_that_describe_themselves);
+    tcase_add_test(cases, a_check_says_what_a_job_names_that_is_not_there);
     tcase_add_test(cases, a_folder_without_checkpoints_is_bad_input);
     tcase_add_test(cases, an_output_that_cannot_be_written_is_a_failure);
     suite_add_tcase(suite, cases);

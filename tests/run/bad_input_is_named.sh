@@ -58,6 +58,12 @@ refused 2 many 'many.yaml:[0-9]+:[0-9]+: model.num_layers: expected a whole numb
     'many.yaml:[0-9]+:[0-9]+: optimizer.lr: is required, but missing' \
     'many.yaml:[0-9]+:[0-9]+: train.max_steps: ' 'the job has 5 errors'
 
+# Where the machine decides: a GPU would do. MUSTER_CUDA_PLUGIN names none, so that none is found.
+write_job half device=auto train.precision=fp16
+export MUSTER_CUDA_PLUGIN=$folder/none.so
+refused 2 half 'half.yaml:[0-9]+:14: train.precision: fp16 needs a GPU, and none was found \(rank 0 on .*\): say bf16, '
+unset MUSTER_CUDA_PLUGIN
+
 refused 2 no-such-job 'no-such-job.yaml: No such file or directory'
 
 # What a wrong launcher does: several processes, each of which sees itself as the only rank.
