@@ -267,6 +267,10 @@ enum muster_status ckpt_prune(const char *dir, int keep_last, struct muster_erro
 enum muster_status ckpt_give_up_later(const char *dir, int64_t step, struct text *said,
                                       struct muster_error *err);
 
+/** One line: how many folders DIR/given-up-N there are, what their checkpoints hold, and the command that
+ * removes them, which nobody else does. Nothing when there is none. \param title  begins the line */
+void ckpt_given_up_print(const char *dir, const char *title, struct text *out);
+
 /* ---- the verbs `muster ckpt ls | verify | hash`: lines for a person ---- */
 /** `path` may be a checkpoint folder, a folder of checkpoints, or a run folder (then its checkpoints/). */
 enum muster_status ckpt_command_list(const char *path, struct text *out, struct muster_error *err);

@@ -142,6 +142,8 @@ enum muster_status ckpt_command_list(const char *path, struct text *out, struct 
             text_print(out, "%-*s  %10s  %10s  %6s  %s\n", width, entry->folder, step, size, shards,
                        entry->committed ? "committed" : entry->reason);
         }
+        if (!selection.single)
+            ckpt_given_up_print(selection.dir, "\nset aside: ", out);
     }
     selection_release(&selection);
     return text_finish(out, status, err);

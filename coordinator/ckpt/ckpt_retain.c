@@ -6,8 +6,10 @@
  */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
+#include "base/shell_word.h"
 #include "coordinator/ckpt/ckpt_internal.h"
 #include "coordinator/ckpt/ckpt_retention.h"
 
@@ -102,11 +104,58 @@ enum muster_status ckpt_prune(const char *dir, int keep_last, struct muster_erro
     return ckpt_retain(dir, &policy, &scope, err);
 }
 
+static const char given_up_prefix[] = "given-up-";
+
+static bool is_given_up(const char *name)
+{
+    int64_t number;
+    size_t length = sizeof given_up_prefix - 1;
+    return strncmp(name, given_up_prefix, length) == 0 && text_parse_int64(name + length, &number);
+}
+
+static int64_t checkpoints_bytes(const char *dir)
+{
+    struct ckpt_catalogue catalogue;
+    int64_t bytes = 0;
+    if (ckpt_catalogue_read(dir, &catalogue, NULL) != MUSTER_OK)
+        return 0;
+    for (int i = 0; i < catalogue.count; i++)
+        bytes += catalogue.entries[i].bytes;
+    ckpt_catalogue_release(&catalogue);
+    return bytes;
+}
+
+void ckpt_given_up_print(const char *dir, const char *title, struct text *out)
+{
+    struct fs_list list;
+    struct text command;
+    char path[FS_PATH_MAX], size[32];
+    int64_t bytes = 0;
+    int count = 0;
+    if (fs_list_read(dir, &list, NULL) != MUSTER_OK)
+        return;
+    text_init(&command);
+    for (size_t i = 0; i < list.count; i++) {
+        if (!is_given_up(list.names[i]) || fs_path_join(path, dir, list.names[i], NULL) != MUSTER_OK)
+            continue;
+        bytes += checkpoints_bytes(path);
+        count++;
+        text_print(&command, " ");
+        shell_word_print(&command, path);
+    }
+    text_format_bytes(size, sizeof size, bytes);
+    if (count > 0)
+        text_print(out, "%s%s in %d folder%s; nothing removes them by itself; when not wanted: rm -r%s\n",
+                   title, size, count, count == 1 ? "" : "s", command.data);
+    text_release(&command);
+    fs_list_release(&list);
+}
+
 static enum muster_status given_up_create(const char *dir, char folder[FS_PATH_MAX], struct muster_error *err)
 {
     char name[32];
     for (int i = 1;; i++) {
-        snprintf(name, sizeof name, "given-up-%d", i);
+        snprintf(name, sizeof name, "%s%d", given_up_prefix, i);
         enum muster_status status = fs_path_join(folder, dir, name, err);
         if (status != MUSTER_OK || !fs_exists(folder))
             return status != MUSTER_OK ? status : fs_folder_create(folder, err);

@@ -166,6 +166,7 @@ static void checkpoint_print(const char *run, struct text *out)
     else
         text_print(out, "  checkpoint  none\n");
     ckpt_catalogue_release(&catalogue);
+    ckpt_given_up_print(folder, "  set aside   ", out);
 }
 
 /* A folder that is no run, or that cannot be looked into, would otherwise be told as a run that has done

@@ -218,6 +218,31 @@ START_TEST(the_list_is_a_table_for_a_run_folder_a_folder_or_one_checkpoint)
 }
 END_TEST
 
+START_TEST(what_was_set_aside_is_told_with_its_size_and_the_command_that_removes_it)
+{
+    struct text said;
+    text_init(&said);
+    ckpt_given_up_print(here.dir, "set aside: ", &said);
+    ck_assert_str_eq(said.data, "");
+    for (int step = 10; step <= 20; step += 10) {
+        ckpt_case_add(5, true);
+        ckpt_case_add(step, true);
+        ck_assert_int_eq(ckpt_give_up_later(here.dir, 5, &said, &here.err), MUSTER_OK);
+    }
+    ck_assert_int_eq(fs_folder_create(ckpt_case_path("given-up-by-me"), &here.err), MUSTER_OK);
+    ck_assert_int_eq(ckpt_command_list(here.dir, &here.out, &here.err), MUSTER_OK);
+    const char *line = strstr(here.out.data, "\nset aside: ");
+    ck_assert_ptr_nonnull(line);
+    text_clear(&said);
+    text_print(&said,
+               "iB in 2 folders; nothing removes them by itself; when not wanted: rm -r %s/given-up-1 "
+               "%s/given-up-2\n",
+               here.dir, here.dir);
+    ck_assert_ptr_nonnull(strstr(line, said.data));
+    text_release(&said);
+}
+END_TEST
+
 START_TEST(verify_tells_good_unfinished_and_damaged_apart)
 {
     ckpt_case_add(1, true);
@@ -285,6 +310,7 @@ int main(void)
     tcase_add_test(tcase, nothing_goes_before_two_that_stay_are_known_to_be_good);
     tcase_add_test(tcase, every_so_many_and_the_best_stay_and_a_given_up_future_is_left_alone);
     tcase_add_test(tcase, the_list_is_a_table_for_a_run_folder_a_folder_or_one_checkpoint);
+    tcase_add_test(tcase, what_was_set_aside_is_told_with_its_size_and_the_command_that_removes_it);
     tcase_add_test(tcase, verify_tells_good_unfinished_and_damaged_apart);
     tcase_add_test(tcase, hash_prints_digits_and_folder_and_recomputes);
     tcase_add_test(tcase, a_path_without_checkpoints_is_bad_input);
