@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PAUSE_NS = 20000000 };
+enum { PAUSE_NS = 60000000 };
 
 static const char *const names[] = {
     [INJECTION_NONE] = "none",   [INJECTION_NAN] = "nan",   [INJECTION_SOFT] = "soft",

@@ -8,7 +8,7 @@
  *   soft@N      … the first time it is computed only
  *   spike@N     … is a hundred times as large
  *   flip@N:R    before step N, one bit of a weight changes in rank R's copy
- *   slow@N:R    from step N on, rank R pauses for 20 ms in every logical worker
+ *   slow@N:R    from step N on, rank R pauses for 60 ms in every logical worker
  */
 #ifndef MUSTER_WORKER_INJECTION_H
 #define MUSTER_WORKER_INJECTION_H

@@ -61,10 +61,9 @@ static void straggler_tell(const struct run_guard *guard, int64_t number, int ra
         roster_name(guard->roster, rank, name);
     else
         snprintf(name, sizeof name, "rank %d", rank);
-    snprintf(
-        text, sizeof text,
-        "%s is slow: %d steps in a row at more than %.1f times the others' computing time, now %.1f times",
-        name, STRAGGLER_STEPS, STRAGGLER_FACTOR, median > 0.0 ? seconds / median : 0.0);
+    snprintf(text, sizeof text,
+             "%s is slow: more than %.1f times the others' computing time in most steps, now %.1f times",
+             name, STRAGGLER_FACTOR, median > 0.0 ? seconds / median : 0.0);
     event_write(guard, "straggler", rank, number, NULL, text);
     telemetry_say(telemetry, "step %lld  WARNING: %s", (long long)number + 1, text);
     log_info("%s", text);

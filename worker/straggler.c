@@ -66,7 +66,8 @@ int straggler_step(struct straggler *straggler, const double *seconds, double *m
     *median = value_select(straggler->work, straggler->ranks, (straggler->ranks - 1) / 2);
     for (int rank = 0; rank < straggler->ranks; rank++) {
         bool is_slow = seconds[rank] > STRAGGLER_FACTOR * *median;
-        straggler->slow_steps[rank] = is_slow ? straggler->slow_steps[rank] + 1 : 0;
+        int64_t *balance = &straggler->slow_steps[rank];
+        *balance = is_slow ? *balance + 1 : *balance > 0 ? *balance - 1 : 0;
         if (found < 0 && straggler->slow_steps[rank] >= STRAGGLER_STEPS && !straggler->named[rank])
             found = rank;
     }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * A rank that computes markedly slower than the others, step after step, is named, once. Every rank hands in
- * the same numbers (they ride on the step's exchange) and so comes to the same answer.
+ * A rank that computes markedly slower than the others in most steps is named, once. Steps count one by one:
+ * on a host that is busy with other things too, a single one says little, and the slowest rank has a good one
+ * now and then. Every rank hands in the same numbers (they ride on the step's exchange) and so comes to the
+ * same answer.
  */
 #ifndef MUSTER_WORKER_STRAGGLER_H
 #define MUSTER_WORKER_STRAGGLER_H
@@ -16,7 +18,7 @@ enum { STRAGGLER_STEPS = 50 };
 
 struct straggler {
     double *work;        /* [ranks] */
-    int64_t *slow_steps; /* [ranks] in a row */
+    int64_t *slow_steps; /* [ranks] less those that were not, never below 0 */
     bool *named;         /* [ranks] */
     int ranks;
 };
@@ -28,8 +30,8 @@ void straggler_release(struct straggler *straggler);
  * After a step. Allocates nothing.
  * \param seconds  [ranks] of computing for the same amount of work
  * \param median   out: of all ranks; of two numbers in the middle the smaller, so that one of two ranks can
- * be slow \return a rank that was STRAGGLER_FACTOR times slower than the median for STRAGGLER_STEPS steps in
- * a row and has not been named before; -1: none
+ * be slow \return a rank that was STRAGGLER_FACTOR times slower than the median in STRAGGLER_STEPS more steps
+ * than it was not, and has not been named before; -1: none
  */
 int straggler_step(struct straggler *straggler, const double *seconds, double *median);
 

@@ -255,13 +255,15 @@ static enum muster_status supervise_launch(struct supervise *s, struct launch_ou
 static void cause_print(const struct supervise *s, struct launch_outcome *outcome, struct text *out)
 {
     struct supervise_witness witness;
-    bool seen =
-        outcome->stops < 2 && supervise_events_cause(run_folder(s), s->events_bytes, s->epoch, &witness);
+    /* SIGALRM is the own end of a rank that has told of another and could not get out. */
+    int killed = outcome->killer == SIGALRM ? -1 : outcome->rank;
+    bool seen = outcome->stops < 2 &&
+                supervise_events_cause(run_folder(s), s->events_bytes, s->epoch, killed, &witness);
     text_print(out, "%s", seen ? witness.text : outcome->cause);
     if (outcome->killer == SIGBUS)
         text_print(
             out, " (bus error: a data file was cut short under the run or cannot be read, or memory fails)");
-    if (seen && outcome->rank < 0) {
+    if (seen && killed < 0) {
         outcome->rank = witness.rank;
         memcpy(outcome->host, witness.host, sizeof outcome->host);
     } else if (!seen) {

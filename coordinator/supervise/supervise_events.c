@@ -27,15 +27,17 @@ static bool kind_ends_launch(const char *kind, int kind_count)
     return false;
 }
 
-static bool witness_read(const char *line, size_t length, int64_t epoch, int kind_count,
+static bool witness_read(const char *line, size_t length, int64_t epoch, int kind_count, int killed,
                          struct supervise_witness *witness)
 {
     json_t *event = json_loadb(line, length, 0, NULL);
     const json_t *rank = json_object_get(event, "rank");
     const char *text = json_string_value(json_object_get(event, "text"));
     const char *host = json_string_value(json_object_get(event, "host"));
-    bool found = text != NULL &&
-                 kind_ends_launch(json_string_value(json_object_get(event, "kind")), kind_count) &&
+    const char *kind = json_string_value(json_object_get(event, "kind"));
+    bool later =
+        killed >= 0 && kind != NULL && strcmp(kind, "death") == 0 && json_integer_value(rank) != killed;
+    bool found = text != NULL && kind_ends_launch(kind, kind_count) && !later &&
                  json_integer_value(json_object_get(event, "epoch")) == epoch;
     if (found) {
         snprintf(witness->text, sizeof witness->text, "%s", text);
@@ -46,7 +48,7 @@ static bool witness_read(const char *line, size_t length, int64_t epoch, int kin
     return found;
 }
 
-static bool witness_find(const char *folder, int64_t since_bytes, int64_t epoch, int kind_count,
+static bool witness_find(const char *folder, int64_t since_bytes, int64_t epoch, int kind_count, int killed,
                          struct supervise_witness *witness)
 {
     char path[FS_PATH_MAX], *data = NULL;
@@ -59,21 +61,21 @@ static bool witness_find(const char *folder, int64_t since_bytes, int64_t epoch,
     while (at < bytes && !found) {
         const char *end = memchr(data + at, '\n', bytes - at);
         size_t length = end != NULL ? (size_t)(end - (data + at)) : bytes - at;
-        found = witness_read(data + at, length, epoch, kind_count, witness);
+        found = witness_read(data + at, length, epoch, kind_count, killed, witness);
         at += length + 1;
     }
     alloc_free(data);
     return found;
 }
 
-bool supervise_events_cause(const char *folder, int64_t since_bytes, int64_t epoch,
+bool supervise_events_cause(const char *folder, int64_t since_bytes, int64_t epoch, int killed,
                             struct supervise_witness *witness)
 {
-    return witness_find(folder, since_bytes, epoch, KINDS_ALL, witness);
+    return witness_find(folder, since_bytes, epoch, KINDS_ALL, killed, witness);
 }
 
 bool supervise_events_end(const char *folder, int64_t since_bytes, int64_t epoch)
 {
     struct supervise_witness witness;
-    return witness_find(folder, since_bytes, epoch, KINDS_SURE, &witness);
+    return witness_find(folder, since_bytes, epoch, KINDS_SURE, -1, &witness);
 }

@@ -19,9 +19,11 @@ struct supervise_witness {
 
 /**
  * The first event of this epoch, after the first `since_bytes` bytes of the log, that can have ended a launch
- * (death, stopped, nan, spike, corruption, fenced). False when there is none.
+ * (death, stopped, nan, spike, corruption, fenced). \param killed  whom the launcher saw killed first, -1 =
+ * nobody: then another rank's death is no cause, for the launcher itself ended that one; a rank that knows of
+ * it through rank 0 only takes it for the first \return false when there is none
  */
-bool supervise_events_cause(const char *folder, int64_t since_bytes, int64_t epoch,
+bool supervise_events_cause(const char *folder, int64_t since_bytes, int64_t epoch, int killed,
                             struct supervise_witness *witness);
 
 /** Whether the ranks have said there that they end (death, stopped): nothing goes on after that. */

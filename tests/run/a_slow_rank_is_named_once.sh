@@ -6,7 +6,9 @@
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-write_job slow train.max_steps=80 checkpoint.save_interval=0 logging.interval=20
+# A slot a rank, and a pause far longer than a busy machine keeps another rank waiting in most steps.
+write_job slow train.max_steps=100 checkpoint.save_interval=0 logging.interval=20 \
+    train.global_batch_size=4 parallel.logical_workers=4
 train 1 slow
 expected=$hash
 export MUSTER_INJECT=slow@5:1
