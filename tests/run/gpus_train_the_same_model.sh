@@ -25,7 +25,8 @@ small=(model.hidden_size=16 model.num_heads=2 data.seq_len=8 train.global_batch_
     train.max_steps=3 checkpoint.save_interval=2)
 images=(model.type=mlp model.num_heads= model.vocab_size= model.num_classes=7 data.seq_len= data.format=idx
     "data.train=$folder/some-images-idx3-ubyte" optimizer.type=sgd)
-llama=(model.type=llama model.num_heads=4 model.num_kv_heads=2)
+# heads of 8 without dropout are the library's in 16 bits; here two query heads share a key and value head
+llama=(model.type=llama model.num_heads=2 model.num_kv_heads=1 data.seq_len=40)
 
 # write_jobs NAME [KEY=VALUE ...]: the same job for the CPU, for NCCL, and through host memory.
 write_jobs() {
@@ -63,7 +64,9 @@ for name in gpt-fp32 gpt-bf16 llama-bf16 mlp-fp32; do
     train 1 "$name-cpu"
     train 1 "$name-$across"
     expected=$hash
-    close_values "$name-$across" "$name-cpu" "$([[ $name == *fp32 ]] && echo 1e-5 || echo 2e-2)"
+    [[ $name == *fp32 ]] && most="1e-5 1e-4" || most="1e-3 2e-2"
+    close_values "$name-$across" "$name-cpu" "${most% *}"
+    close_values "$name-$across" "$name-cpu" "${most#* }" grad_norm
     train 2 "$name-$across" && same_hash "$name on 2 ranks over $across"
     train 3 "$name-mpi" && same_hash "$name on 3 ranks through host memory"
     echo "$name: $expected on 1, 2 and 3 ranks"
