@@ -15,6 +15,7 @@
 #include "tests/comm/mpi_check.h"
 #include "tests/comm/nccl_case.h"
 #include "tests/comm/nccl_standin/nccl_standin.h"
+#include "tests/cuda/emulation/cudart_standin.h"
 
 enum { RANKS_MAX = COMM_CASE_RANKS_MAX };
 
@@ -417,6 +418,8 @@ START_TEST(an_abort_that_never_ends_holds_nobody_up)
     if (mine)
         nccl_case_patience_end();
     comm_give_up(test.nccl);
+    if (mine)
+        cuda_standin_stick(); /* as the abort does, but it is a thread of its own */
     mpi_check(comm_barrier(test.nccl, &err) == MUSTER_ERR_PEER);
     comm_destroy(test.nccl);
     mpi_check(nccl_standin_live_count() == (mine ? 1 : 0));
