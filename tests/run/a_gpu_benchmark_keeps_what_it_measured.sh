@@ -19,6 +19,25 @@ small, large = (next(c for c in cases.make_cases("cuda", False) if name in c.nam
 assert abs(small.first_loss - 10.930) < 0.1 and abs(large.first_loss - 11.149) < 0.1, (small.first_loss, large.first_loss)
 END
 
+# An attention that does not compile is no reason to have no compiled PyTorch to compare with; in eager mode it is none to try.
+PYTHONPATH=$bench python3 - <<'END' 2>/dev/null || fail "what does not compile with one attention is left out"
+import bench, cases, launch
+tried = []
+def fails_with_cudnn(args, case, variant, work, attention):
+    tried.append((variant, attention))
+    if attention == "cudnn":
+        raise launch.RunFailed("strides")
+    return "measured"
+bench.run_variant = fails_with_cudnn
+case = cases.make_cases("cuda", True)[0]
+assert bench.run_somehow(None, case, "PyTorch compiled", None, "cudnn") == "measured"
+try:
+    bench.run_somehow(None, case, "PyTorch", None, "cudnn")
+    raise AssertionError("eager mode was tried again")
+except launch.RunFailed:
+    assert tried == [("PyTorch compiled", "cudnn"), ("PyTorch compiled", "default"), ("PyTorch", "cudnn")], tried
+END
+
 # A PyTorch that does not start, and a worker whose last checkpoint never ends; told to, it does not even begin.
 mkdir "$folder/broken" "$folder/work"
 mkfifo "$folder/never" "$folder/begun"
