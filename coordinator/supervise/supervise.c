@@ -39,6 +39,7 @@ struct supervise {
     int64_t epoch, launches;
     int64_t events_bytes, events_seen; /* of the log, before the launch and when it was last looked into */
     double launched_unix_s, ending_s;  /* ending_s: when its ranks' word was found that they end, or 0 */
+    double launched_s;                 /* by the clock that nobody sets */
     struct supervise_roster roster;
     int ranks;         /* of the launch in hand */
     bool has_started;  /* the launch's ranks have found each other and loaded their state */
@@ -113,7 +114,7 @@ static enum launch_wish launch_judge(void *context)
     if (launch_look(s) && supervise_roster_come_back(&s->roster, unix_s(), true))
         return LAUNCH_SAVE;
     bool overdue =
-        !s->has_started && unix_s() - s->launched_unix_s > s->options->job->supervisor.start_timeout_s;
+        !s->has_started && clock_seconds() - s->launched_s > s->options->job->supervisor.start_timeout_s;
     return overdue ? LAUNCH_END : LAUNCH_GO_ON;
 }
 
@@ -237,6 +238,7 @@ static enum muster_status supervise_launch(struct supervise *s, struct launch_ou
         s->launches++;
         s->has_started = false;
         s->launched_unix_s = unix_s();
+        s->launched_s = clock_seconds();
         s->ending_s = 0.0;
         s->events_bytes = s->events_seen = event_log_size(run_folder(s));
         snprintf(text, sizeof text, "%d rank%s", s->ranks, s->ranks == 1 ? "" : "s");
@@ -381,7 +383,7 @@ static bool death_answer(struct supervise *s, struct launch_outcome *outcome, in
 static bool start_refused(const struct supervise *s, const struct launch_outcome *outcome)
 {
     bool others = outcome->host_lost && s->options->hosts->source != HOSTS_LOCAL;
-    bool refused = outcome->failed && outcome->refusal[0] != '\0' && !others;
+    bool refused = outcome->failed && outcome->refusal[0] != '\0' && !others && outcome->rank < 0;
     bool idle = !outcome->failed && outcome->exit_code == MUSTER_EXIT_DONE;
     struct text said;
     if (s->ever_started || outcome->stops > 0 || (!refused && !idle))
