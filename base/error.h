@@ -38,8 +38,8 @@ enum {
 
 struct muster_error {
     enum muster_status status;
-    bool agreed; /* the ranks have compared notes: all of them hold this error */
     char text[1024];
+    bool agreed; /* the ranks have compared notes: all of them hold this error */
 };
 
 /**
