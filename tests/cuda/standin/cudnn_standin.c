@@ -92,6 +92,11 @@ int64_t cuda_sdpa_plan_workspace_bytes(const struct cuda_sdpa_plan *plan)
     return s->backward ? 2 * s->batch * s->heads * s->sequence * s->sequence : 0;
 }
 
+int64_t cuda_sdpa_plan_engine(const struct cuda_sdpa_plan *plan)
+{
+    return plan->shape.backward ? 2 : 1;
+}
+
 static float standin_number(const struct standin_attention *a, const uint16_t *from)
 {
     return a->shape.dtype == DTYPE_BF16 ? dtype_f32_from_bf16(*from) : dtype_f32_from_f16(*from);
