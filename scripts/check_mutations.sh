@@ -103,34 +103,34 @@ mutate 'a resumed run skips a step of its data' worker/trainer.c 's/\.first_step
     $killed $stopped
 mutate 'the second moment is not restored' coordinator/ckpt/ckpt_scatter.c 's/if \(from < to\)\n/if (from < to \&\& kind < 2)\n/' \
     $killed $stopped $damaged
-mutate 'a roll-back leaves the second moment' worker/checkpoint_agree.c 's/wanted->layout->kind_count\);/2);/' \
+mutate 'a roll-back leaves the second moment' worker/checkpoint/checkpoint_agree.c 's/wanted->layout->kind_count\);/2);/' \
     test_checkpoint_2 $numbers
 mutate 'a file is finished before its last buffer is written' base/fs_bulk.c 's/bulk->flusher != NULL\)\n/false)\n/' test_fs_bulk
-mutate 'a rank that is gone at the start is not missed' worker/start_watch.c 's/looks = missing > 0/looks = missing > 1000/' $missed
+mutate 'a rank that is gone at the start is not missed' worker/watch/start_watch.c 's/looks = missing > 0/looks = missing > 1000/' $missed
 mutate 'the state hash leaves the last chunk out' coordinator/ckpt/ckpt_state.c 's/i < count; i\+\+\)\n        ckpt_state_stream_add/i < count - 1; i++)\n        ckpt_state_stream_add/' \
     test_ckpt $damaged
 mutate 'blocks are not compared as they are read' coordinator/ckpt/ckpt_shard.c 's/if \(memcmp\(crc,/if (true || memcmp(crc,/' \
     $damaged test_checkpoint_2
-mutate 'what was loaded need not have the recorded hash' worker/checkpoint_agree.c 's/if \(hash_equal\(state,/if (true || hash_equal(state,/' \
+mutate 'what was loaded need not have the recorded hash' worker/checkpoint/checkpoint_agree.c 's/if \(hash_equal\(state,/if (true || hash_equal(state,/' \
     test_checkpoint_2
-mutate 'a damaged checkpoint ends the start' worker/checkpoint_load.c 's/status != MUSTER_ERR_CORRUPT && status != MUSTER_ERR_IO/status != MUSTER_ERR_IO/' \
+mutate 'a damaged checkpoint ends the start' worker/checkpoint/checkpoint_load.c 's/status != MUSTER_ERR_CORRUPT && status != MUSTER_ERR_IO/status != MUSTER_ERR_IO/' \
     $damaged
-mutate 'a full disk ends the run' worker/saver.c 's/return status == MUSTER_ERR_NO_SPACE/return false \&\& status == MUSTER_ERR_NO_SPACE/' $full
-mutate 'a failed save leaves its folder behind' worker/checkpoint.c 's/save_undo\(&save\);/(void)save_undo;/' $full
+mutate 'a full disk ends the run' worker/checkpoint/saver.c 's/return status == MUSTER_ERR_NO_SPACE/return false \&\& status == MUSTER_ERR_NO_SPACE/' $full
+mutate 'a failed save leaves its folder behind' worker/checkpoint/checkpoint.c 's/save_undo\(&save\);/(void)save_undo;/' $full
 mutate 'the last rank decides whether to stop' worker/train_step.c 's/\*flags \|= \(uint64_t\)block\[0\]/*flags = (uint64_t)block[0]/' \
     $stopped
 mutate 'metrics keep the steps that were lost' worker/telemetry.c 's/step <= first_step\)/step <= first_step + 3)/' $killed
-mutate 'a forward pass does not wait for new weights' worker/param_gathers.c 's/if \(bucket >= gathers->there\)/if (bucket >= 0)/' \
+mutate 'a forward pass does not wait for new weights' worker/exchange/param_gathers.c 's/if \(bucket >= gathers->there\)/if (bucket >= 0)/' \
     $stages
 mutate 'an operation may read one bucket too early' coordinator/plan/bucket_order.c 's/first_read\[op\] = bucket;/first_read[op] = bucket + 1;/' \
     test_bucket_order
-mutate 'new weights are not sent to the other ranks' worker/param_gathers.c 's/return rank_state_gather_bucket\(gathers->state, gathers->comm, bucket, err\);/return MUSTER_OK;/' \
+mutate 'new weights are not sent to the other ranks' worker/exchange/param_gathers.c 's/return rank_state_gather_bucket\(gathers->state, gathers->comm, bucket, err\);/return MUSTER_OK;/' \
     $ranks
 mutate 'weights of the step before stay in the windows' worker/train_step.c 's/param_windows_forget\(state->windows\);/(void)0;/' \
     $stages
-mutate 'a block is used before it has come' worker/param_windows.c 's/windows->ticket\[units->units\[unit\]\.window\], err\);\n    \}/0 * windows->ticket[0], err);\n    }/' \
+mutate 'a block is used before it has come' worker/exchange/param_windows.c 's/windows->ticket\[units->units\[unit\]\.window\], err\);\n    \}/0 * windows->ticket[0], err);\n    }/' \
     $stages
-mutate 'a gradient begins with what was in the window' worker/reducer.c 's/\(of->range\.end - of->range\.begin\) \* 4, err/0, err/' \
+mutate 'a gradient begins with what was in the window' worker/exchange/reducer.c 's/\(of->range\.end - of->range\.begin\) \* 4, err/0, err/' \
     $stages
 mutate 'a resume replicates the weights alone' worker/rank_state.c 's/kind <= state->plan->state_count && !status/kind < 1 \&\& !status/' \
     $turns
@@ -146,17 +146,17 @@ mutate 'a step takes memory from the heap' worker/train_step.c 's/(enum muster_s
 mutate 'two runs may write one folder' worker/run_folder.c 's/status = fs_lock_take\(&folder->lock, path, err\);/status = MUSTER_OK;/' \
     $bad
 mutate 'the seed of generated text is forgotten' worker/generate.c 's/g->options->seed/1/' generate_repeats_itself
-mutate 'fast drops a rank'\''s last node' worker/reducer.c 's/i < reducer->fold\.node_count && !status/i < reducer->fold.node_count - 1 \&\& !status/' \
+mutate 'fast drops a rank'\''s last node' worker/exchange/reducer.c 's/i < reducer->fold\.node_count && !status/i < reducer->fold.node_count - 1 \&\& !status/' \
     exact_and_fast_agree_closely
-mutate 'time that a watcher was away counts against the others' worker/watch_table.c 's/away_s < WATCH_AWAY_MS \* 1e-3/true/' \
+mutate 'time that a watcher was away counts against the others' worker/watch/watch_table.c 's/away_s < WATCH_AWAY_MS \* 1e-3/true/' \
     test_watch_table
-mutate 'a rank is blamed for waiting' worker/watch_table.c 's/if \(verdict\.count < behind\)/if (false)/' test_watch_table
-mutate 'one slow step in fifty is enough' worker/straggler.c 's/is_slow \? straggler->slow_steps\[rank\] \+ 1 : 0/straggler->slow_steps[rank] + is_slow/' \
+mutate 'a rank is blamed for waiting' worker/watch/watch_table.c 's/if \(verdict\.count < behind\)/if (false)/' test_watch_table
+mutate 'one slow step in fifty is enough' worker/guard/straggler.c 's/is_slow \? straggler->slow_steps\[rank\] \+ 1 : 0/straggler->slow_steps[rank] + is_slow/' \
     test_straggler
 mutate 'a skipped step changes weights' worker/train_step.c 's/result->skipped = result->finding\.action != HEALTH_GO;/result->skipped = false;/' \
     $numbers
 mutate 'a checkpoint forgets the data that were left out' worker/trainer.c 's/\.health = t->guard\.health\.state,//' $numbers
-mutate 'a rollback repeats the bad data' worker/health.c 's/number \+ 1 - target/number - target/' $numbers test_health
+mutate 'a rollback repeats the bad data' worker/guard/health.c 's/number \+ 1 - target/number - target/' $numbers test_health
 mutate 'an older launch may commit' coordinator/ckpt/ckpt_manifest.c 's/fence->folder != NULL \?/false ?/' test_ckpt
 mutate 'a line of the event log swallows the next' base/event_log.c 's/if \(is_torn\(fd, size\)\)/if (false)/' test_event_log
 

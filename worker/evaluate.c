@@ -6,7 +6,7 @@
 #include "worker/evaluate.h"
 
 #include "base/alloc.h"
-#include "worker/param_windows.h"
+#include "worker/exchange/param_windows.h"
 #include "worker/train_step.h"
 
 struct evaluator {

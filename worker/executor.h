@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "kernels/kernels.h"
 #include "model/graph.h"
-#include "worker/rank_progress.h"
+#include "worker/watch/rank_progress.h"
 
 struct executor;
 

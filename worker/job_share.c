@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "worker/checkpoint_agree.h"
+#include "worker/checkpoint/checkpoint_agree.h"
 #include "worker/run_folder.h"
 
 static enum muster_status job_share_report(const struct job_report *report, enum muster_status status,

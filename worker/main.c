@@ -15,12 +15,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "comm/comm.h"
-#include "worker/bench_comm.h"
-#include "worker/doctor.h"
+#include "worker/measure/bench_comm.h"
+#include "worker/doctor/doctor.h"
 #include "worker/fault_point.h"
 #include "worker/generate.h"
 #include "worker/measure/measure.h"
-#include "worker/start_watch.h"
+#include "worker/watch/start_watch.h"
 #include "worker/trainer.h"
 
 static int worker_usage(FILE *out, int code)

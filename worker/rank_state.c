@@ -12,7 +12,7 @@
 #include "base/hash.h"
 #include "base/tree.h"
 #include "coordinator/ckpt/ckpt_plan.h"
-#include "worker/param_windows.h"
+#include "worker/exchange/param_windows.h"
 
 enum { RANK_STATE_RNG_INIT = 0x696e6974 };
 

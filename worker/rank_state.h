@@ -10,7 +10,7 @@
 #include "coordinator/ckpt/ckpt.h"
 #include "coordinator/plan/plan.h"
 #include "kernels/kernels.h"
-#include "worker/device.h"
+#include "worker/device/device.h"
 #include "worker/executor.h"
 
 struct param_windows;

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/tree.h"
 #include "worker/fault_point.h"
-#include "worker/param_windows.h"
+#include "worker/exchange/param_windows.h"
 #include "worker/schedule.h"
 
 struct train_step {

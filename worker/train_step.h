@@ -8,13 +8,13 @@
 #define MUSTER_WORKER_TRAIN_STEP_H
 
 #include "worker/data/loader.h"
-#include "worker/health.h"
-#include "worker/injection.h"
+#include "worker/guard/health.h"
+#include "worker/guard/injection.h"
 #include "worker/loss_scaler.h"
 #include "worker/optimizer.h"
-#include "worker/param_check.h"
-#include "worker/param_gathers.h"
-#include "worker/reducer.h"
+#include "worker/guard/param_check.h"
+#include "worker/exchange/param_gathers.h"
+#include "worker/exchange/reducer.h"
 
 /** Decisions that ride on the step's exchange: a flag raised on any rank is seen by all at the same step. */
 enum train_flag {

@@ -13,7 +13,7 @@
 #include "comm/comm.h"
 #include "coordinator/job/job.h"
 #include "worker/stop_signal.h"
-#include "worker/watchdog.h"
+#include "worker/watch/watchdog.h"
 
 struct trainer_options {
     const char *job_path;

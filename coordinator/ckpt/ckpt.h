@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Checkpoints as files: safetensors shards of slices of global tensors, and a MANIFEST.json that alone makes
- * them a checkpoint. No MPI here: the tools read what any number of ranks wrote. worker/checkpoint.h is the
- * collective side.
+ * them a checkpoint. No MPI here: the tools read what any number of ranks wrote.
+ * worker/checkpoint/checkpoint.h is the collective side.
  *
  * Folder:  DIR/step-000001000/shard-00003-of-00008.safetensors … MANIFEST.json
  * A shard is written under a temporary name, synced, renamed; the MANIFEST's rename is the only commit. A
@@ -70,7 +70,7 @@ struct ckpt_validation {
     double loss;
 };
 
-/** What decides about bad steps to come (worker/health.h), after the step. */
+/** What decides about bad steps to come (worker/guard/health.h), after the step. */
 struct ckpt_health {
     bool known;            /* false: nothing has happened and nothing is looked for; then it is not kept */
     double mean, variance; /* of the loss */
@@ -120,7 +120,7 @@ struct ckpt_write_options {
     struct ckpt_progress *progress; /* NULL, or counted up by every byte of a shard */
 };
 
-/* ---- writing (each rank its own shard; worker/checkpoint.c collects the records) ---- */
+/* ---- writing (each rank its own shard; worker/checkpoint/checkpoint.c collects the records) ---- */
 
 /** Name of a checkpoint folder ("step-000001000") and of a shard file; `out` has 64 bytes. */
 void ckpt_format_step(char *out, int64_t step);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
  * `muster doctor`: starts ranks exactly as `muster run` would and has them look around instead of train
- * (worker/doctor.h). Here only what prevents that is told.
+ * (worker/doctor/doctor.h). Here only what prevents that is told.
  */
 #include <string.h>
 #include <unistd.h>

@@ -21,7 +21,7 @@
  *   updated weights are gathered.
  * - stage 2: as 1, and of the gradient the sum of the owned ranges; see below.
  * - stage 3: as 2, and of the compute weights the owned ranges; units are gathered into windows when they are
- *   needed (worker/param_windows.h).
+ *   needed (worker/exchange/param_windows.h).
  *
  * From stage 2 on, a logical worker whose gradient is not the start of a partial sum is computed into
  * windows, unit by unit, and each unit is added or sent away as soon as it is complete (tree_fold_window in

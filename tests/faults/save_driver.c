@@ -16,7 +16,7 @@
 #include "base/log.h"
 #include "tests/coordinator/ckpt_fixture.h"
 #include "tests/faults/io_shim.h"
-#include "worker/checkpoint.h"
+#include "worker/checkpoint/checkpoint.h"
 
 static struct comm *comm;
 static const char *dir;

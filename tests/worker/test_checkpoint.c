@@ -5,7 +5,7 @@
  * memory and with loads straight into the state. A kill is tried at every collective of a save,
  * in a child process with a communicator that dies on command.
  */
-#include "worker/checkpoint.h"
+#include "worker/checkpoint/checkpoint.h"
 
 #include "base/alloc.h"
 #include "base/fs.h"
@@ -83,7 +83,7 @@ static enum muster_status load(const char *folder, int64_t *step)
     memset(other.state, 0x33, sizeof other.state);
     ckpt_fixture_pieces(&other, comm->rank, comm->size, staging);
     const struct checkpoint_job job = {.hash = fixture.identity.job};
-    const struct checkpoint_wanted wanted = {&fixture.layout, &job, pieces, staged ? staging : NULL,
+    const struct checkpoint_wanted wanted = {&fixture.layout,     &job,  pieces, staged ? staging : NULL,
                                              CKPT_FIXTURE_PIECES, staged};
     enum muster_status status = checkpoint_load(comm, dir, folder, NULL, &wanted, &progress, &err);
     *step = progress.step;

@@ -3,7 +3,7 @@
  * The thread that saves beside training, with a save under the test's control: it waits at a gate, so that
  * every state of the writer can be looked at without a clock. Nothing here has ranks.
  */
-#include "worker/checkpoint_writer.h"
+#include "worker/checkpoint/checkpoint_writer.h"
 
 #include <pthread.h>
 #include <string.h>

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
-#include "worker/comm_queue.h"
+#include "worker/exchange/comm_queue.h"
 #include "tests/suite.h"
 
 enum { TASKS = 300, NUMBER_THAT_FAILS = 5, NUMBER_THAT_WAITS = 7 };

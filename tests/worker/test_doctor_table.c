@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "worker/doctor_table.h"
+#include "worker/doctor/doctor_table.h"
 #include "tests/suite.h"
 
 enum { RANKS = 4 };

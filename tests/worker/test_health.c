@@ -2,7 +2,7 @@
  *
  * Decisions about bad numbers, from made-up losses.
  */
-#include "worker/health.h"
+#include "worker/guard/health.h"
 #include "tests/suite.h"
 
 #include <math.h>

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "worker/placement.h"
+#include "worker/device/placement.h"
 #include "tests/suite.h"
 
 static char machine_path[] = "/tmp/muster-machine-XXXXXX";

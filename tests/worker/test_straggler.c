@@ -2,7 +2,7 @@
  *
  * Who is slow, from made-up times.
  */
-#include "worker/straggler.h"
+#include "worker/guard/straggler.h"
 #include "tests/suite.h"
 
 #include <stdlib.h>

@@ -3,11 +3,11 @@
  * Who is lost, in made-up situations with made-up time: ranks report every quarter of a second unless a test
  * says otherwise.
  */
-#include "worker/watch_table.h"
+#include "worker/watch/watch_table.h"
 
 #include <stdlib.h>
 
-#include "worker/rank_progress.h"
+#include "worker/watch/rank_progress.h"
 #include "tests/suite.h"
 
 enum { RANKS = 4 };

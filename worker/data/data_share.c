@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "worker/checkpoint_agree.h"
+#include "worker/checkpoint/checkpoint_agree.h"
 
 static enum muster_status mine_open(const struct job *job, const char *key, struct dataset **out,
                                     struct ckpt_data *data, struct muster_error *err)
