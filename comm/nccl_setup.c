@@ -21,9 +21,6 @@ enum { STREAM_PRIORITY = -100 };
  * from outside has not lost patience yet. */
 enum { SETUP_WAIT_MS = 300000 };
 
-/* Less free memory than this may be why NCCL, which takes some hundred MB, could not start. */
-enum { MEMORY_WANTED_MIB = 1024 };
-
 /* What each rank tells all others. */
 struct report {
     int32_t status;       /* enum muster_status */
@@ -214,14 +211,6 @@ static enum muster_status id_share(struct setup *setup, ncclUniqueId *id, struct
     return MUSTER_OK;
 }
 
-static void memory_note(struct muster_error *err)
-{
-    size_t free_bytes = 0, total_bytes = 0;
-    if (cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess && free_bytes >> 20 < MEMORY_WANTED_MIB)
-        muster_error_set(err, err->status, "%s; the rank left %zu MiB of the GPU's memory to NCCL", err->text,
-                         free_bytes >> 20);
-}
-
 /* NCCL connects the ranks when they first talk: only after a barrier is it known which way. */
 static enum muster_status nccl_start(struct setup *setup, ncclUniqueId id, struct muster_error *err)
 {
@@ -233,10 +222,8 @@ static enum muster_status nccl_start(struct setup *setup, ncclUniqueId id, struc
     enum muster_status status = comm_nccl_leave(n, "ncclCommInitRankConfig", result, err);
     if (status == MUSTER_OK)
         status = comm_nccl_ops.barrier(&n->base, err);
-    if (status != MUSTER_OK) {
-        memory_note(err);
+    if (status != MUSTER_OK)
         comm_nccl_give_up(n); /* or the others wait for this rank as long as they may */
-    }
     n->wait_ms = n->options.timeout_ms;
     struct report *mine = &setup->reports[n->base.rank];
     mine->others_fault = n->others_fault;

@@ -183,16 +183,6 @@ START_TEST(a_call_that_never_ends_is_ended_by_the_time_limit)
 }
 END_TEST
 
-START_TEST(set_up_that_fails_on_a_full_gpu_says_so)
-{
-    nccl_case_init(&test);
-    setenv("MUSTER_STANDIN_MEMORY", "7340032", 1);
-    fault_check(1, "ncclCommInitRankConfig:1:1", "unhandled cuda error", "left 6 MiB of the GPU's memory");
-    unsetenv("MUSTER_STANDIN_MEMORY");
-    nccl_case_release(&test);
-}
-END_TEST
-
 /* Of two that fail, the one whose connection to the other has ended is not to blame. */
 START_TEST(set_up_names_the_rank_that_failed_not_one_that_lost_it)
 {
@@ -438,7 +428,6 @@ int main(int argc, char **argv)
     tcase_add_test(tc, an_error_that_shows_later_ends_all_ranks_and_is_named);
     tcase_add_test(tc, an_error_after_a_call_has_ended_well_ends_all_ranks_too);
     tcase_add_test(tc, a_call_that_never_ends_is_ended_by_the_time_limit);
-    tcase_add_test(tc, set_up_that_fails_on_a_full_gpu_says_so);
     tcase_add_test(tc, set_up_names_the_rank_that_failed_not_one_that_lost_it);
     tcase_add_test(tc, set_up_waits_for_minutes_at_most);
     tcase_add_test(tc, an_abort_that_fails_too_changes_nothing);
