@@ -92,17 +92,23 @@ static void check_profile(const struct job *job, struct job_report *report)
     report->error_count += !known;
 }
 
-/* What the job names besides its data. A run does without a profile, and looks for its checkpoint itself. */
-static int check_names(struct cli *cli, const struct job *job, FILE *notes)
+/* The job, its data, and what it names besides them: all that is wrong, at once. A run does without a
+ * profile, and looks for its checkpoint itself. */
+static int check_open(struct cli *cli, const char *path, const struct job_settings *settings, FILE *notes,
+                      struct cli_job *job)
 {
     struct job_report report;
-    const struct muster_error none = {.status = MUSTER_OK};
+    struct muster_error err = {.status = MUSTER_OK};
     job_report_init(&report);
-    check_resume(job, &report);
-    check_profile(job, &report);
+    enum muster_status status = cli_job_read(path, settings, CLI_JOB_DATA_ALL, &report, job, &err);
+    if (job->job != NULL) {
+        check_resume(job->job, &report);
+        check_profile(job->job, &report);
+    }
+    if (status == MUSTER_OK && report.error_count > 0)
+        status = MUSTER_ERR_BAD_INPUT;
     fputs(report.notes.data, notes);
-    return cli_job_report(cli, report.error_count > 0 ? MUSTER_ERR_BAD_INPUT : MUSTER_OK, &none, &report,
-                          job->path);
+    return cli_job_report(cli, status, &err, &report, path);
 }
 
 /* Whether a host of the job's machine holds it, where the job names one and may fill it with ranks. */
@@ -171,10 +177,7 @@ static int check_run(struct cli *cli, int argc, char **argv)
         return exit_code;
     if (reference)
         return check_reference(cli);
-    FILE *notes = resolved ? cli->err : cli->out;
-    exit_code = cli_job_open(cli, operands.items[0], &settings, CLI_JOB_DATA_ALL, notes, &job);
-    if (exit_code == MUSTER_EXIT_DONE)
-        exit_code = check_names(cli, job.job, notes);
+    exit_code = check_open(cli, operands.items[0], &settings, resolved ? cli->err : cli->out, &job);
     text_init(&memory);
     if (exit_code == MUSTER_EXIT_DONE && !resolved)
         exit_code = check_memory(cli, &job, &memory);

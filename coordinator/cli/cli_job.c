@@ -9,10 +9,10 @@
 
 #include "coordinator/data/dataset.h"
 
-static enum muster_status job_open(const char *path, const struct job_settings *settings,
-                                   enum cli_job_data data, struct job_report *report, struct cli_job *out,
-                                   struct muster_error *err)
+enum muster_status cli_job_read(const char *path, const struct job_settings *settings, enum cli_job_data data,
+                                struct job_report *report, struct cli_job *out, struct muster_error *err)
 {
+    *out = (struct cli_job){.job = NULL};
     enum muster_status status = job_load(path, settings, report, &out->job, err);
     if (status != MUSTER_OK)
         return status;
@@ -28,8 +28,7 @@ int cli_job_open(struct cli *cli, const char *path, const struct job_settings *s
     struct job_report report;
     struct muster_error err = {.status = MUSTER_OK};
     job_report_init(&report);
-    *out = (struct cli_job){.job = NULL};
-    enum muster_status status = job_open(path, settings, data, &report, out, &err);
+    enum muster_status status = cli_job_read(path, settings, data, &report, out, &err);
     if (notes != NULL)
         fputs(report.notes.data, notes);
     return cli_job_report(cli, status, &err, &report, path);

@@ -28,6 +28,11 @@ int cli_job_open(struct cli *cli, const char *path, const struct job_settings *s
                  enum cli_job_data data, FILE *notes, struct cli_job *out);
 void cli_job_release(struct cli_job *job);
 
+/** The same, with nothing told yet: for who has more to add to the report. The job is there, though its data
+ * may be wrong, unless `out->job` is NULL. */
+enum muster_status cli_job_read(const char *path, const struct job_settings *settings, enum cli_job_data data,
+                                struct job_report *report, struct cli_job *out, struct muster_error *err);
+
 /** Tells what a reading of `what` (a job, a profile) came to: the report's errors and their number, or the
  * error; releases the report. \return the exit code */
 int cli_job_report(struct cli *cli, enum muster_status status, const struct muster_error *err,

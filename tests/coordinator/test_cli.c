@@ -274,6 +274,9 @@ START_TEST(a_check_says_what_a_job_names_that_is_not_there)
     muster(2, "check", "good.yaml", "--set", "checkpoint.resume=text.txt");
     program_expect(&result.err, "--set checkpoint.resume: ");
     program_expect(&result.err, "give a checkpoint's folder");
+    muster(2, "check", "misspelt.yaml", "--set", "data.train=nowhere.bin");
+    program_expect(&result.err, "nowhere.bin");
+    program_expect(&result.err, "muster check: 2 errors in misspelt.yaml");
     muster(0, "check", "good.yaml", "--set", "train.precision=fp16", "--set", "device=auto");
     program_expect(&result.out, "train.precision fp16 needs a GPU for each rank");
     text_release(&job);
