@@ -86,20 +86,23 @@ must_equal 'the token at that offset' 65535 "$(od -An -tu2 -j "$offset" -N 2 "$f
 must_not_say 'finished at'
 
 # What one rank alone finds wrong, as where a host has another start script, ends all of them, and that rank is named.
+cat >"$folder/start" <<'START'
+#!/usr/bin/env bash
+[[ $OMPI_COMM_WORLD_RANK != 1 ]] || { export MUSTER_INJECT=$1; set -- "${@:2}"; exec "$MUSTER_BIN/muster-worker" "$@"; }
+exec "$MUSTER_BIN/muster-worker" "$2"
+START
+chmod 755 "$folder/start"
+# one_rank_refused PATTERN INJECTION WORD...: the words are rank 1's alone.
 one_rank_refused() {
-    local pattern=$1
-    shift
     status=0
-    mpirun --timeout "$deadline_s" -n 1 "$MUSTER_BIN/muster-worker" "$folder/alone.yaml" : \
-        -n 1 "$@" >"$folder/out" 2>&1 </dev/null || status=$?
+    mpirun --timeout "$deadline_s" -n 2 "$folder/start" "$2" "$folder/alone.yaml" "${@:3}" >"$folder/out" 2>&1 </dev/null ||
+        status=$?
     must_exit 2
-    must_say "$pattern"
+    must_say "$1"
     must_not_say '^step '
 }
-one_rank_refused "^muster-worker: rank 1 \\([^)]+\\): MUSTER_INJECT: 'nonsense' cannot be read" \
-    env MUSTER_INJECT=nonsense "$MUSTER_BIN/muster-worker" "$folder/alone.yaml"
-one_rank_refused "^muster-worker: rank 1: .*learning_rate" \
-    "$MUSTER_BIN/muster-worker" "$folder/alone.yaml" --allow-change learning_rate
+one_rank_refused "^muster-worker: rank 1 \\([^)]+\\): MUSTER_INJECT: 'nonsense' cannot be read" nonsense
+one_rank_refused '^muster-worker: rank 1: .*learning_rate' '' --allow-change learning_rate
 
 # A folder belongs to one run at a time, and to one job.
 write_job busy train.max_steps=1000000
