@@ -67,7 +67,6 @@ enum launch_wish {
     LAUNCH_GO_ON = 0,
     LAUNCH_SAVE, /* the ranks save and leave as after a first signal, without a word */
     LAUNCH_END,  /* they are ended: a failure */
-    LAUNCH_KILL, /* they have said that they end, and mpirun does not: it is killed */
 };
 
 /* What every verb supervises with. */
@@ -80,8 +79,11 @@ struct launch_supervision {
     int kill_after_ms;    /* from the second signal to SIGKILL */
     int orphan_ms;        /* how long ranks may outlive mpirun */
     const sigset_t *mask; /* signals that mpirun starts with blocked; NULL = those that are blocked now */
-    /* Any may be NULL. started: once, with mpirun's process id. ask: every poll_ms. */
+    /* Any may be NULL. started: once, with mpirun's process id. is_stuck: every poll_ms, whether the ranks
+     * have said that they end and mpirun does not, which is killed then. ask: every poll_ms, until the ranks
+     * are asked to stop. */
     void (*started)(void *context, pid_t mpirun);
+    bool (*is_stuck)(void *context);
     enum launch_wish (*ask)(void *context);
     /* Whether the ranks have anything to save; NULL = they always have. Asked at the first signal. */
     bool (*has_begun)(void *context);

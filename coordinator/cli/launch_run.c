@@ -279,11 +279,9 @@ static void run_kill_hung(struct run *run)
 static void run_ask(struct run *run)
 {
     const struct launch_supervision *supervision = run->supervision;
-    enum launch_wish wish = supervision->ask != NULL ? supervision->ask(supervision->context) : LAUNCH_GO_ON;
-    if (wish == LAUNCH_KILL)
-        run_kill_hung(run);
-    if (run->stops > 0 || run->on_request || run->unread || run->overdue)
+    if (run->stops > 0 || run->on_request || run->unread || run->overdue || supervision->ask == NULL)
         return;
+    enum launch_wish wish = supervision->ask(supervision->context);
     run->on_request = wish == LAUNCH_SAVE;
     run->overdue = wish == LAUNCH_END;
     if (run->on_request)
@@ -310,6 +308,13 @@ static void run_look_after_ranks(struct run *run)
         run_kill_hung(run);
 }
 
+static void run_look_after_mpirun(struct run *run)
+{
+    const struct launch_supervision *supervision = run->supervision;
+    if (supervision->is_stuck != NULL && supervision->is_stuck(supervision->context))
+        run_kill_hung(run);
+}
+
 static void run_watch(struct run *run)
 {
     int poll_ms = run->supervision->poll_ms > 0 ? run->supervision->poll_ms : -1;
@@ -323,6 +328,7 @@ static void run_watch(struct run *run)
             continue;
         if (ready == 0) {
             run_look_after_ranks(run);
+            run_look_after_mpirun(run);
             run_ask(run);
         }
         if (events[2].revents)

@@ -81,8 +81,9 @@ static void launcher_started(void *context, pid_t launcher)
 
 /* An mpirun that has lost a host without a word waits for the daemon there as long as TCP does, 15 minutes,
  * or as Slurm does. */
-static bool launch_is_stuck(struct supervise *s)
+static bool launch_is_stuck(void *context)
 {
+    struct supervise *s = context;
     int64_t bytes = event_log_size(run_folder(s));
     if (s->ending_s <= 0.0 && bytes > s->events_seen &&
         supervise_events_end(run_folder(s), s->events_bytes, s->epoch))
@@ -104,13 +105,10 @@ static bool launch_has_begun(void *context)
     return launch_look(context);
 }
 
-/* Whether the ranks are still where nobody but us would notice that one hangs: before their watchdogs run; or
- * where only mpirun is left. */
+/* Whether the ranks are still where nobody but us would notice that one hangs: before their watchdogs run. */
 static enum launch_wish launch_judge(void *context)
 {
     struct supervise *s = context;
-    if (launch_is_stuck(s))
-        return LAUNCH_KILL;
     if (launch_look(s) && supervise_roster_come_back(&s->roster, unix_s(), true))
         return LAUNCH_SAVE;
     bool overdue =
@@ -152,6 +150,7 @@ static enum muster_status supervise_open(struct supervise *s, const struct super
                         .orphan_ms = LAUNCH_ORPHAN_MS,
                         .mask = &s->mask_before,
                         .started = launcher_started,
+                        .is_stuck = launch_is_stuck,
                         .ask = launch_judge,
                         .has_begun = launch_has_begun,
                         .poll_ms = POLL_MS,

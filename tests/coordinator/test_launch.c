@@ -251,6 +251,35 @@ START_TEST(an_mpirun_that_does_not_end_after_its_ranks_is_killed)
 }
 END_TEST
 
+/* When the fake waits for the second signal of its script, the first has been taken. */
+static bool stuck_after_three_looks(void *context)
+{
+    int *looks = context;
+    return ++looks[0] > 3;
+}
+
+static enum launch_wish count_ask(void *context)
+{
+    int *looks = context;
+    looks[1]++;
+    return LAUNCH_GO_ON;
+}
+
+START_TEST(a_stuck_mpirun_is_killed_after_a_stop_too_and_nothing_else_is_asked_then)
+{
+    int looks[2] = {0, 0};
+    supervision.is_stuck = stuck_after_three_looks;
+    supervision.ask = count_ask;
+    supervision.context = looks;
+    supervision.poll_ms = 100;
+    ck_assert_int_eq(run_fake("parent:10 await:10 hang:0"), 1);
+    ck_assert(outcome.hung);
+    ck_assert_int_ge(looks[0], 4);
+    ck_assert_int_lt(looks[1], looks[0]);
+    ck_assert_int_eq(outcome.stops, 1);
+}
+END_TEST
+
 START_TEST(signals_are_as_before_when_it_is_over)
 {
     sigset_t before, after;
@@ -359,6 +388,7 @@ int main(void)
     tcase_add_test(cases, a_rank_that_outlives_mpirun_is_ended);
     tcase_add_test(cases, nobody_waits_for_the_ranks_of_an_mpirun_that_was_killed);
     tcase_add_test(cases, an_mpirun_that_does_not_end_after_its_ranks_is_killed);
+    tcase_add_test(cases, a_stuck_mpirun_is_killed_after_a_stop_too_and_nothing_else_is_asked_then);
     tcase_add_test(cases, signals_are_as_before_when_it_is_over);
     tcase_add_test(cases, a_missing_mpirun_is_told_and_nothing_is_started);
     tcase_add_test(cases, the_program_starts_the_worker_beside_it_with_unharmed_words);
